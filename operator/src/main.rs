@@ -1,0 +1,3 @@
+//! ordershop-operator
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! ordershop-billing
+
+fn main() {}

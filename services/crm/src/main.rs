@@ -1,0 +1,3 @@
+//! ordershop-crm
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! ordershop-customer
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! ordershop-gateway
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! ordershop-inventory
+
+fn main() {}

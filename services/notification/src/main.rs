@@ -1,0 +1,3 @@
+//! ordershop-notification
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! ordershop-order
+
+fn main() {}

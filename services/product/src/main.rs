@@ -1,0 +1,3 @@
+//! ordershop-product
+
+fn main() {}

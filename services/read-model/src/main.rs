@@ -1,0 +1,3 @@
+//! ordershop-read-model
+
+fn main() {}

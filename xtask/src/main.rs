@@ -1,0 +1,46 @@
+//! The project's own commands: `cargo xtask --help` lists them, the Makefile calls them.
+//!
+//! Each subcommand lives in the module of its name. Nothing here is part of what users deploy.
+
+mod cache;
+mod cluster;
+mod images;
+mod step;
+mod tools;
+mod up;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "OrderShop's own commands")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The local Kubernetes cluster (kind on Docker or podman)
+    Cluster(cluster::Args),
+    /// Build the container images of the nine services, the operator and Redis
+    Images(images::Args),
+    /// Run kubectl on the local cluster
+    Kubectl(tools::PassThrough),
+    /// Run helm on the local cluster
+    Helm(tools::PassThrough),
+    /// Cluster, images, operator and the sample shop; waits for Ready and prints the URL
+    Up(up::UpArgs),
+    /// Remove everything that `up` made
+    Down(up::DownArgs),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Command::Cluster(args) => cluster::run(args),
+        Command::Images(args) => images::run(args),
+        Command::Kubectl(args) => tools::kubectl(args),
+        Command::Helm(args) => tools::helm(args),
+        Command::Up(args) => up::up(args),
+        Command::Down(args) => up::down(args),
+    }
+}
