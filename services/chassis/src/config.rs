@@ -22,8 +22,7 @@ pub struct CommonArgs {
     #[arg(long, env = "ORDERSHOP_CONSUMER", value_name = "NAME")]
     pub consumer: Option<String>,
 
-    /// What is logged: a level (error, warn, info, debug, trace) or a filter by module, such as
-    /// info,event_store=debug.
+    /// What is logged: error, warn, info, debug or trace, also by module: `info,event_store=debug`.
     ///
     /// Change it while looking for the cause of something; debug logs every request.
     #[arg(long, env = "ORDERSHOP_LOG", default_value = "info", value_name = "FILTER")]

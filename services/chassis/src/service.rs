@@ -350,8 +350,7 @@ impl App {
             self.metrics.clone(),
         );
         Router::new().fallback_service(tower::service_fn(move |request: Request| {
-            let router = routes.get().unwrap_or(&early).clone();
-            router.oneshot(request)
+            routes.get().unwrap_or(&early).clone().oneshot(request)
         }))
     }
 }
