@@ -1,1 +1,45 @@
-//! event-store
+//! An event store on Redis Streams.
+//!
+//! Events are appended to one stream per entity type and action, in one atomic step with the
+//! entity's cache; ids come from the server's clock and order events across all streams.
+//! Durable subscriptions hand each entity's events out in version order at any number of
+//! replicas, and what a handler returns is appended in the same step that finishes its event.
+//!
+//! The main path: [`EventStore::connect`] → [`EventStore::append`] → [`EventStore::subscribe`].
+//!
+//! This library never deletes from the log, never uses a client's clock for ids, and knows
+//! nothing of the program that uses it.
+
+mod append;
+mod config;
+mod connection;
+mod entity;
+mod entry;
+mod error;
+mod event;
+mod functions;
+mod id;
+mod kind;
+mod layout;
+mod order;
+mod projection;
+mod replay;
+mod store;
+mod subscription;
+mod tail;
+
+pub use append::Appended;
+pub use config::Config;
+pub use entity::Entity;
+pub use error::{
+    AppendError, AppendErrorKind, ConnectError, ConnectErrorKind, DecodeError, ProjectionError, ReadError,
+};
+pub use event::{Event, Expected, NewEvent};
+pub use id::{Id, ParseIdError};
+pub use kind::{Kind, StreamName};
+pub use layout::Layout;
+pub use projection::{Projection, Projector, View, Write};
+pub use store::EventStore;
+pub use subscription::{Consumer, GroupState, Handler, Observation, Outcome, Subscription};
+pub use tail::Tail;
+pub use uuid::Uuid;

@@ -1,0 +1,59 @@
+//! How a store is opened.
+
+use crate::Layout;
+use std::time::Duration;
+
+/// Where the store is and how it behaves; see each method for when to change it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    pub(crate) url: String,
+    pub(crate) layout: Layout,
+    pub(crate) dedup_window: Duration,
+    pub(crate) response_timeout: Duration,
+    pub(crate) append_deadline: Duration,
+}
+
+impl Config {
+    /// A store at `redis://[user:password@]host:port[/db]`.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            layout: Layout::Plain,
+            dedup_window: Duration::from_secs(3600),
+            response_timeout: Duration::from_secs(5),
+            append_deadline: Duration::from_secs(10),
+        }
+    }
+
+    /// The names of keys. Choose [`Layout::Tagged`] for Redis Cluster. All programs of one store must agree.
+    #[must_use]
+    pub fn layout(mut self, layout: Layout) -> Self {
+        self.layout = layout;
+        self
+    }
+
+    /// How long an event id is remembered, so that a retried append is one event; default one hour.
+    /// Longer when clients retry later than that; each id costs about 150 bytes for that time.
+    #[must_use]
+    pub fn dedup_window(mut self, window: Duration) -> Self {
+        self.dedup_window = window;
+        self
+    }
+
+    /// How long a single command may take before its answer is given up; default 5 s. Longer for a
+    /// server behind a slow line.
+    #[must_use]
+    pub fn response_timeout(mut self, timeout: Duration) -> Self {
+        self.response_timeout = timeout;
+        self
+    }
+
+    /// How long an append is retried by the library when answers are lost; default 10 s. After it the
+    /// caller gets [`crate::AppendErrorKind::Unavailable`].
+    #[must_use]
+    pub fn append_deadline(mut self, deadline: Duration) -> Self {
+        self.append_deadline = deadline;
+        self
+    }
+}

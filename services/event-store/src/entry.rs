@@ -1,0 +1,194 @@
+//! Entries as they come off the wire, and their decoding into events. An entry may have been
+//! written by any program, so nothing here trusts its content.
+
+use crate::error::DecodeError;
+use crate::{Event, Id, StreamName};
+use redis::Value;
+use serde_json::Value as Json;
+use uuid::Uuid;
+
+/// An entry of a stream, undecoded.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct RawEntry {
+    pub(crate) id: Id,
+    pub(crate) fields: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl RawEntry {
+    fn field(&self, name: &str) -> Option<&[u8]> {
+        self.fields.iter().find(|(n, _)| n == name.as_bytes()).map(|(_, v)| v.as_slice())
+    }
+
+    fn text(&self, name: &str) -> Result<Option<&str>, DecodeError> {
+        self.field(name)
+            .map(std::str::from_utf8)
+            .transpose()
+            .map_err(|_| DecodeError::new(self.id, format!("field {name} is not UTF-8")))
+    }
+
+    fn required(&self, name: &str) -> Result<&str, DecodeError> {
+        self.text(name)?.ok_or_else(|| DecodeError::new(self.id, format!("field {name} is missing")))
+    }
+
+    /// The event in this entry.
+    pub(crate) fn decode(&self, stream: &StreamName) -> Result<Event, DecodeError> {
+        let wrong =
+            |name: &str, e: &dyn std::fmt::Display| DecodeError::new(self.id, format!("field {name}: {e}"));
+        let optional = |name: &str| self.text(name).map(|v| v.map(str::to_owned));
+        Ok(Event {
+            id: self.id,
+            stream: stream.clone(),
+            event_id: Uuid::parse_str(self.required("event_id")?).map_err(|e| wrong("event_id", &e))?,
+            entity_type: self.required("entity_type")?.to_owned(),
+            entity_id: self.required("entity_id")?.to_owned(),
+            version: self.required("version")?.parse().map_err(|e| wrong("version", &e))?,
+            schema: self.text("schema")?.unwrap_or("1").parse().map_err(|e| wrong("schema", &e))?,
+            entity: serde_json::from_str::<Json>(self.required("entity")?)
+                .map_err(|e| wrong("entity", &e))?,
+            correlation_id: optional("correlation_id")?,
+            causation_id: optional("causation_id")?,
+            traceparent: optional("traceparent")?,
+            after: self.after().map_err(|e| wrong("after", &e))?,
+        })
+    }
+
+    fn after(&self) -> Result<crate::event::After, String> {
+        let text = self.text("after").map_err(|e| e.to_string())?.unwrap_or("{}");
+        let texts: std::collections::BTreeMap<String, std::collections::BTreeMap<String, String>> =
+            serde_json::from_str(text).map_err(|e| e.to_string())?;
+        let mut after = crate::event::After::new();
+        for (key, streams) in texts {
+            let mut last = std::collections::BTreeMap::new();
+            for (stream, id) in streams {
+                last.insert(stream, id.parse().map_err(|e: crate::ParseIdError| e.to_string())?);
+            }
+            after.insert(key, last);
+        }
+        Ok(after)
+    }
+}
+
+/// Entries of several streams, as XREAD and XREADGROUP answer; the key stands first.
+pub(crate) fn parse_streams(reply: Value) -> Vec<(String, Vec<RawEntry>)> {
+    let pairs: Vec<(Value, Value)> = match reply {
+        Value::Array(items) => items
+            .into_iter()
+            .filter_map(|item| match item {
+                Value::Array(pair) => {
+                    let mut pair = pair.into_iter();
+                    Some((pair.next()?, pair.next()?))
+                }
+                _ => None,
+            })
+            .collect(),
+        Value::Map(pairs) => pairs,
+        _ => Vec::new(),
+    };
+    pairs.into_iter().filter_map(|(key, entries)| Some((text(key)?, parse_entries(entries)))).collect()
+}
+
+/// Entries of one stream. One whose id cannot be read is left out: the server wrote none such.
+/// An entry that was deleted while pending comes with nil for its fields and is kept without any.
+pub(crate) fn parse_entries(reply: Value) -> Vec<RawEntry> {
+    let Value::Array(entries) = reply else { return Vec::new() };
+    entries
+        .into_iter()
+        .filter_map(|entry| {
+            let Value::Array(pair) = entry else { return None };
+            let mut pair = pair.into_iter();
+            let id = text(pair.next()?)?.parse().ok()?;
+            Some(RawEntry { id, fields: parse_fields(pair.next().unwrap_or_default()) })
+        })
+        .collect()
+}
+
+fn parse_fields(value: Value) -> Vec<(Vec<u8>, Vec<u8>)> {
+    match value {
+        Value::Array(items) => {
+            let mut fields = Vec::with_capacity(items.len() / 2);
+            let mut items = items.into_iter();
+            while let (Some(name), Some(value)) = (items.next(), items.next()) {
+                fields.push((bytes(name), bytes(value)));
+            }
+            fields
+        }
+        Value::Map(pairs) => pairs.into_iter().map(|(name, value)| (bytes(name), bytes(value))).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn bytes(value: Value) -> Vec<u8> {
+    match value {
+        Value::BulkString(bytes) => bytes,
+        Value::SimpleString(text) => text.into_bytes(),
+        _ => Vec::new(),
+    }
+}
+
+pub(crate) fn text(value: Value) -> Option<String> {
+    match value {
+        Value::BulkString(bytes) => String::from_utf8(bytes).ok(),
+        Value::SimpleString(text) => Some(text),
+        Value::Int(n) => Some(n.to_string()),
+        Value::Okay => Some("OK".to_owned()),
+        _ => None,
+    }
+}
+
+/// An answer of a function: a word and what follows it, as texts.
+pub(crate) fn words(value: Value) -> Vec<String> {
+    match value {
+        Value::Array(items) => items.into_iter().map(|item| text(item).unwrap_or_default()).collect(),
+        other => text(other).into_iter().collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Kind;
+
+    fn entry(fields: &[(&str, &[u8])]) -> RawEntry {
+        let fields = fields.iter().map(|(n, v)| (n.as_bytes().to_vec(), v.to_vec())).collect();
+        RawEntry { id: Id::new(1, 0), fields }
+    }
+
+    const GOOD: [(&str, &[u8]); 6] = [
+        ("event_id", b"6d3ff6f4-8a0d-4ae6-9ff8-cf1d46c0e4a1"),
+        ("entity", b"{\"id\":\"7\"}"),
+        ("entity_type", b"order"),
+        ("entity_id", b"7"),
+        ("version", b"3"),
+        ("after", b"{\"order/7\":{\"order_created\":\"5-1\"}}"),
+    ];
+
+    #[test]
+    fn an_entry_of_the_store_decodes() {
+        let event = entry(&GOOD).decode(&Kind::new("order").stream("updated")).unwrap();
+        assert_eq!((event.version, event.schema, event.entity_id.as_str()), (3, 1, "7"));
+        assert_eq!(event.after["order/7"]["order_created"], Id::new(5, 1));
+    }
+
+    #[test]
+    fn foreign_content_is_an_error_that_names_the_field_never_a_panic() {
+        let stream = Kind::new("order").stream("updated");
+        for (name, value) in [
+            ("event_id", &b"nope"[..]),
+            ("entity", b"{"),
+            ("entity", &[0xff, 0xfe]),
+            ("version", b"-1"),
+            ("after", b"[]"),
+            ("after", b"{\"a\":{\"b\":\"c\"}}"),
+        ] {
+            let mut fields = GOOD;
+            for field in &mut fields {
+                if field.0 == name {
+                    field.1 = value;
+                }
+            }
+            let error = entry(&fields).decode(&stream).unwrap_err().to_string();
+            assert!(error.contains(name), "{error}");
+        }
+        assert!(entry(&[]).decode(&stream).unwrap_err().to_string().contains("missing"));
+    }
+}

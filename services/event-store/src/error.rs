@@ -1,0 +1,139 @@
+//! Errors, one type per operation, with a kind to match on; internals stay private.
+
+use crate::Id;
+use std::fmt;
+
+/// An append that did not happen, or of which it is unknown whether it did.
+#[derive(Debug, thiserror::Error)]
+#[error("append: {message}")]
+pub struct AppendError {
+    kind: AppendErrorKind,
+    message: String,
+}
+
+/// Why an append failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AppendErrorKind {
+    /// An entity has not the expected version; nothing was written. Read it and decide anew.
+    Conflict {
+        /// Which event of the batch, from 0.
+        index: usize,
+        /// The entity's version; `None` when it never existed.
+        actual: Option<u64>,
+        /// The entity existed and was deleted.
+        deleted: bool,
+    },
+    /// An event id was used before with another body; nothing was written.
+    DuplicateId,
+    /// The events cannot be appended as they are (a bad name or id, a state that is no object);
+    /// nothing was written.
+    Invalid,
+    /// The server could not be reached or did not answer: **unknown** whether it was written. Appending
+    /// again with the same event ids is safe.
+    Unavailable,
+    /// The server refused (out of memory, read-only, a key of another type); nothing was written.
+    Refused,
+}
+
+impl AppendError {
+    pub(crate) fn new(kind: AppendErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+
+    /// What happened, to match on.
+    #[must_use]
+    pub fn kind(&self) -> AppendErrorKind {
+        self.kind
+    }
+
+    /// Is this a refused expectation?
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
+        matches!(self.kind, AppendErrorKind::Conflict { .. })
+    }
+}
+
+/// A read that failed: the server could not be reached, or a key holds what the store never wrote.
+#[derive(Debug, thiserror::Error)]
+#[error("read: {0}")]
+pub struct ReadError(pub(crate) String);
+
+impl From<redis::RedisError> for ReadError {
+    fn from(e: redis::RedisError) -> Self {
+        Self(e.to_string())
+    }
+}
+
+/// The store cannot be used on this server.
+#[derive(Debug, thiserror::Error)]
+#[error("connect: {message}")]
+pub struct ConnectError {
+    kind: ConnectErrorKind,
+    message: String,
+}
+
+/// Why a store could not be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConnectErrorKind {
+    /// The URL is none of Redis.
+    InvalidUrl,
+    /// The server could not be reached; trying again may help.
+    Unavailable,
+    /// The server is too old, or may evict keys: its configuration must change.
+    Unsuitable,
+}
+
+impl ConnectError {
+    pub(crate) fn new(kind: ConnectErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+
+    /// What happened, to match on.
+    #[must_use]
+    pub fn kind(&self) -> ConnectErrorKind {
+        self.kind
+    }
+}
+
+/// A projection that could not be waited for.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProjectionError {
+    /// The projection had not come so far when the deadline passed.
+    #[error("the projection stands at {position}, not yet at {wanted}")]
+    Behind {
+        /// Everything up to here is applied.
+        position: Id,
+        /// What was asked for.
+        wanted: Id,
+    },
+}
+
+/// An event whose payload is not what the reader expects.
+#[derive(Debug)]
+pub struct DecodeError {
+    id: Id,
+    message: String,
+}
+
+impl DecodeError {
+    pub(crate) fn new(id: Id, message: impl Into<String>) -> Self {
+        Self { id, message: message.into() }
+    }
+
+    /// The entry that could not be read.
+    #[must_use]
+    pub fn id(&self) -> Id {
+        self.id
+    }
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "entry {}: {}", self.id, self.message)
+    }
+}
+
+impl std::error::Error for DecodeError {}

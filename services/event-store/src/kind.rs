@@ -1,0 +1,128 @@
+//! Names: the kinds of entities and the streams of their events. Never a key: keys are made
+//! from names by [`crate::Layout`] alone.
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// A kind of entity: how its cache is named, which of its JSON fields are lists kept in a
+/// Redis list of their own, and by which fields its ids can be looked up.
+///
+/// ```
+/// use event_store::Kind;
+/// const ORDER: Kind = Kind::new("order").lists(&["product_ids"]).indexes(&["customer_id"]);
+/// assert_eq!(ORDER.stream("created").to_string(), "order_created");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Kind {
+    pub(crate) family: &'static str,
+    pub(crate) name: &'static str,
+    pub(crate) lists: &'static [&'static str],
+    pub(crate) indexes: &'static [&'static str],
+}
+
+impl Kind {
+    /// A kind whose streams carry its own name: `order` → `order_created`.
+    #[must_use]
+    pub const fn new(name: &'static str) -> Self {
+        Self { family: name, name, lists: &[], indexes: &[] }
+    }
+
+    /// A kind whose events stand in the streams of another family (a reservation in
+    /// `inventory_reserved`). On Redis Cluster all kinds of a family share a slot, so events of
+    /// several of them can be appended in one step.
+    #[must_use]
+    pub const fn within(family: &'static str, name: &'static str) -> Self {
+        Self { family, name, lists: &[], indexes: &[] }
+    }
+
+    /// JSON fields (arrays of texts) that the cache keeps as Redis lists.
+    #[must_use]
+    pub const fn lists(mut self, fields: &'static [&'static str]) -> Self {
+        self.lists = fields;
+        self
+    }
+
+    /// JSON fields by whose value [`crate::EventStore::ids_where`] finds entities.
+    #[must_use]
+    pub const fn indexes(mut self, fields: &'static [&'static str]) -> Self {
+        self.indexes = fields;
+        self
+    }
+
+    /// The kind's name.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The stream of one action of this kind's family.
+    #[must_use]
+    pub const fn stream(&self, action: &'static str) -> StreamName {
+        StreamName { family: Cow::Borrowed(self.family), action: Cow::Borrowed(action) }
+    }
+
+    /// The ordering key of one entity of this kind: events that share a key are handled one at a
+    /// time and in order. See [`crate::NewEvent::ordered_with`].
+    #[must_use]
+    pub fn ordering_key(&self, id: &str) -> String {
+        format!("{}/{id}", self.name)
+    }
+}
+
+/// A stream of the log, named by entity family and action: `order_created`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StreamName {
+    pub(crate) family: Cow<'static, str>,
+    pub(crate) action: Cow<'static, str>,
+}
+
+impl StreamName {
+    /// The family before the underscore: `order` of `order_created`.
+    #[must_use]
+    pub fn family(&self) -> &str {
+        &self.family
+    }
+
+    /// The action: `created` of `order_created`.
+    #[must_use]
+    pub fn action(&self) -> &str {
+        &self.action
+    }
+}
+
+impl fmt::Display for StreamName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}_{}", self.family, self.action)
+    }
+}
+
+/// Names go into keys, so only letters, digits, `-` and `_`, and no `_` at either end.
+pub(crate) fn is_valid_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 64
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+        && !name.starts_with('_')
+        && !name.ends_with('_')
+}
+
+/// Ids go into keys too: no control characters, no braces (they would choose a slot), bounded.
+pub(crate) fn is_valid_id(id: &str) -> bool {
+    !id.is_empty() && id.len() <= 256 && !id.chars().any(|c| c.is_control() || c == '{' || c == '}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_ids_that_could_reach_another_key_are_refused() {
+        for bad in ["", "a b", "a:b", "{x}", "_a", "a_", "ä"] {
+            assert!(!is_valid_name(bad), "{bad}");
+        }
+        assert!(is_valid_name("order") && is_valid_name("read-model"));
+        for bad in ["", "a{b", "a}b", "a\nb", "\0"] {
+            assert!(!is_valid_id(bad), "{bad:?}");
+        }
+        assert!(is_valid_id("6d3ff6f4-8a0d-4ae6-9ff8-cf1d46c0e4a1"));
+    }
+}

@@ -1,0 +1,153 @@
+//! Every key of the store is made here and nowhere else, in one of two layouts.
+
+use crate::{Kind, StreamName};
+
+/// How keys are named.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Layout {
+    /// Names as people write them: `events:order_created`, `order_ids`. For a standalone server
+    /// and Sentinel.
+    #[default]
+    Plain,
+    /// Everything of one family in one slot: `events:{order}_created`, `{order}_ids`. Choose it for
+    /// Redis Cluster; ordering and atomicity then hold within a family.
+    Tagged,
+}
+
+impl Layout {
+    /// `order` or `{order}`.
+    fn tag(self, family: &str) -> String {
+        match self {
+            Self::Plain => family.to_owned(),
+            Self::Tagged => format!("{{{family}}}"),
+        }
+    }
+
+    /// `order`, `{order}`, or for a kind within another family `{inventory}reservation`.
+    fn kind(self, kind: Kind) -> String {
+        match self {
+            Self::Tagged if kind.family != kind.name => format!("{{{}}}{}", kind.family, kind.name),
+            _ => self.tag(kind.name),
+        }
+    }
+
+    /// Prefix of the store's own keys that belong to a family.
+    fn own(self, family: &str) -> String {
+        match self {
+            Self::Plain => "eventstore:".to_owned(),
+            Self::Tagged => format!("eventstore:{{{family}}}:"),
+        }
+    }
+
+    pub(crate) fn stream(self, stream: &StreamName) -> String {
+        format!("events:{}_{}", self.tag(&stream.family), stream.action)
+    }
+
+    pub(crate) fn ids(self, kind: Kind) -> String {
+        format!("{}_ids", self.kind(kind))
+    }
+
+    pub(crate) fn entity(self, kind: Kind, id: &str) -> String {
+        format!("{}_entity:{id}", self.kind(kind))
+    }
+
+    pub(crate) fn list(self, kind: Kind, field: &str, id: &str) -> String {
+        format!("{}_{field}:{id}", self.kind(kind))
+    }
+
+    pub(crate) fn index(self, kind: Kind, field: &str) -> String {
+        format!("{}_by_{field}", self.kind(kind))
+    }
+
+    /// The last id issued: one clock for the store, or one a family where slots differ.
+    pub(crate) fn clock(self, family: &str) -> String {
+        format!("{}clock", self.own(family))
+    }
+
+    /// An entity's version, last state and whether it is deleted. Outlives the deletion.
+    pub(crate) fn meta(self, kind: Kind, id: &str) -> String {
+        format!("{}meta:{}:{id}", self.own(kind.family), kind.name)
+    }
+
+    /// What was answered to an event id; forgotten after the dedup window.
+    pub(crate) fn seen(self, family: &str, event_id: &uuid::Uuid) -> String {
+        format!("{}seen:{event_id}", self.own(family))
+    }
+
+    /// The last event of each stream on an ordering key.
+    pub(crate) fn chain(self, family: &str, key: &str) -> String {
+        format!("{}chain:{key}", self.own(family))
+    }
+
+    fn group(self, family: &str, group: &str, what: &str) -> String {
+        format!("{}group:{group}:{what}", self.own(family))
+    }
+
+    /// How far a group has come on each ordering key and stream.
+    pub(crate) fn positions(self, family: &str, group: &str) -> String {
+        self.group(family, group, "positions")
+    }
+
+    /// Where a lost group is recreated, per stream.
+    pub(crate) fn cursors(self, family: &str, group: &str) -> String {
+        self.group(family, group, "cursors")
+    }
+
+    /// A group's dead letters.
+    pub(crate) fn dead(self, family: &str, group: &str) -> String {
+        self.group(family, group, "dead")
+    }
+
+    /// The ordering keys that dead letters hold up.
+    pub(crate) fn parked(self, family: &str, group: &str) -> String {
+        self.group(family, group, "parked")
+    }
+
+    /// A projection's own keys; the same slot for all of one projection.
+    pub(crate) fn projection(self, name: &str, version: u32, key: &str) -> String {
+        format!("{}:v{version}:{key}", self.tag(name))
+    }
+
+    /// Which family a projection's or group's key stands for does not matter in the plain layout.
+    pub(crate) fn is_plain(self) -> bool {
+        self == Self::Plain
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ORDER: Kind = Kind::new("order").lists(&["product_ids"]);
+    const RESERVATION: Kind = Kind::within("inventory", "reservation");
+
+    #[test]
+    fn the_plain_layout_has_the_names_of_the_article() {
+        let l = Layout::Plain;
+        assert_eq!(l.stream(&ORDER.stream("created")), "events:order_created");
+        assert_eq!(l.ids(ORDER), "order_ids");
+        assert_eq!(l.entity(ORDER, "7"), "order_entity:7");
+        assert_eq!(l.list(ORDER, "product_ids", "7"), "order_product_ids:7");
+        assert_eq!(l.stream(&RESERVATION.stream("reserved")), "events:inventory_reserved");
+        assert_eq!(l.ids(RESERVATION), "reservation_ids");
+    }
+
+    #[test]
+    fn in_the_tagged_layout_all_keys_of_a_family_share_a_slot() {
+        let l = Layout::Tagged;
+        assert_eq!(l.stream(&ORDER.stream("created")), "events:{order}_created");
+        assert_eq!(l.ids(ORDER), "{order}_ids");
+        for key in [
+            l.stream(&RESERVATION.stream("reserved")),
+            l.ids(RESERVATION),
+            l.entity(RESERVATION, "1"),
+            l.meta(RESERVATION, "1"),
+            l.clock("inventory"),
+            l.chain("inventory", "order/1"),
+            l.positions("inventory", "g"),
+        ] {
+            assert!(key.contains("{inventory}"), "{key}");
+        }
+    }
+}

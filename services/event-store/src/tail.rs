@@ -1,0 +1,105 @@
+//! Following the log without a group: live views, waits, projections. Never acknowledges and never
+//! remembers anything on the server; several tails do not know of each other.
+
+use crate::entry::{self, RawEntry};
+use crate::error::ReadError;
+use crate::{Event, EventStore, Id, StreamName, connection, order};
+use redis::Value;
+use redis::aio::MultiplexedConnection;
+use std::time::Duration;
+use tracing::warn;
+
+/// Entries a stream may answer in one read.
+pub(crate) const BATCH: usize = 500;
+const BLOCK: Duration = Duration::from_secs(2);
+/// A blocking read that is silent for so long has lost its server.
+pub(crate) const SILENCE: Duration = Duration::from_secs(10);
+
+/// A reader that follows some streams in id order.
+pub struct Tail {
+    store: EventStore,
+    streams: Vec<StreamName>,
+    keys: Vec<String>,
+    /// Everything up to here was handed out.
+    position: Id,
+    connection: Option<MultiplexedConnection>,
+}
+
+impl EventStore {
+    /// Follows these streams from after an id: [`Id::ZERO`] for the whole log, the
+    /// [head](Self::head) for what is new from now on. In the tagged layout the streams must be of
+    /// one family.
+    #[must_use]
+    pub fn tail(&self, streams: Vec<StreamName>, after: Id) -> Tail {
+        let keys = streams.iter().map(|s| self.layout().stream(s)).collect();
+        Tail { store: self.clone(), streams, keys, position: after, connection: None }
+    }
+}
+
+impl Tail {
+    /// The next events in id order; waits until there is one. An entry that is no event of the
+    /// store is passed over with a warning.
+    ///
+    /// After an error call it again: nothing is lost, the reader goes on where it was. Dropping the
+    /// returned future is safe too.
+    pub async fn next(&mut self) -> Result<Vec<Event>, ReadError> {
+        loop {
+            let events = self.read(Some(BLOCK)).await?;
+            if !events.is_empty() {
+                return Ok(events);
+            }
+        }
+    }
+
+    /// Like [`next`](Self::next), but answers nothing at the end of the log instead of waiting.
+    pub(crate) async fn next_now(&mut self) -> Result<Vec<Event>, ReadError> {
+        self.read(None).await
+    }
+
+    /// Everything up to this id was handed out.
+    #[must_use]
+    pub fn position(&self) -> Id {
+        self.position
+    }
+
+    /// Goes on after this id instead.
+    pub(crate) fn seek(&mut self, position: Id) {
+        self.position = position;
+    }
+
+    async fn read(&mut self, block: Option<Duration>) -> Result<Vec<Event>, ReadError> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => connection::blocking(self.store.client()).await?,
+        };
+        let mut command = redis::cmd("XREAD");
+        command.arg("COUNT").arg(BATCH);
+        if let Some(block) = block {
+            command.arg("BLOCK").arg(block.as_millis().to_string());
+        }
+        command.arg("STREAMS").arg(&self.keys);
+        for _ in &self.keys {
+            command.arg(self.position.to_string());
+        }
+        let reply: Value = tokio::time::timeout(SILENCE, command.query_async(&mut connection))
+            .await
+            .map_err(|_| ReadError("the server fell silent during a blocking read".to_owned()))??;
+        self.connection = Some(connection);
+        let merged = order::merge(self.numbered(entry::parse_streams(reply)), BATCH);
+        if let Some((_, last)) = merged.last() {
+            self.position = last.id;
+        }
+        Ok(merged.into_iter().filter_map(|(stream, raw)| decode(&self.streams[stream], &raw)).collect())
+    }
+
+    fn numbered(&self, streams: Vec<(String, Vec<RawEntry>)>) -> Vec<(usize, Vec<RawEntry>)> {
+        let number = |key: &String| self.keys.iter().position(|k| k == key);
+        streams.into_iter().filter_map(|(key, entries)| Some((number(&key)?, entries))).collect()
+    }
+}
+
+fn decode(stream: &StreamName, raw: &RawEntry) -> Option<Event> {
+    raw.decode(stream)
+        .inspect_err(|e| warn!(%stream, error = %e, "passed over an entry that is no event"))
+        .ok()
+}
