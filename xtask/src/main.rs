@@ -2,10 +2,14 @@
 //!
 //! Each subcommand lives in the module of its name. Nothing here is part of what users deploy.
 
+mod build;
 mod cache;
+mod check;
 mod cluster;
+mod demo;
 mod images;
 mod step;
+mod test;
 mod tools;
 mod up;
 
@@ -28,6 +32,14 @@ enum Command {
     Kubectl(tools::PassThrough),
     /// Run helm on the local cluster
     Helm(tools::PassThrough),
+    /// Redis and the nine services on this machine, without a cluster, until Ctrl-C
+    Demo(demo::Args),
+    /// Format, licences, lints, documentation, generated files
+    Check,
+    /// Write the generated files anew
+    Generate,
+    /// All checks and tests, those on a real cluster included; ends with a line of counts
+    Test(test::Args),
     /// Cluster, images, operator and the sample shop; waits for Ready and prints the URL
     Up(up::UpArgs),
     /// Remove everything that `up` made
@@ -40,6 +52,10 @@ fn main() -> anyhow::Result<()> {
         Command::Images(args) => images::run(args),
         Command::Kubectl(args) => tools::kubectl(args),
         Command::Helm(args) => tools::helm(args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Check => check::run(),
+        Command::Generate => check::generate(),
+        Command::Test(args) => test::run(&args),
         Command::Up(args) => up::up(args),
         Command::Down(args) => up::down(args),
     }

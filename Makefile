@@ -1,0 +1,19 @@
+# Each target is one line that calls cargo xtask; `cargo xtask --help` knows more.
+# Everything that is built lies outside the clone, so that a second clone starts warm.
+ORDERSHOP_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/ordershop
+CARGO_TARGET_DIR ?= $(ORDERSHOP_CACHE)/target
+export ORDERSHOP_CACHE CARGO_TARGET_DIR
+
+.PHONY: up demo test down
+
+up: ## A cluster with a whole shop on it; prints the URL
+	@cargo xtask up
+
+demo: ## Redis and the nine services on this machine, no cluster
+	@cargo xtask demo
+
+test: ## Everything that can be checked, the cluster included
+	@cargo xtask test
+
+down: ## Removes all that `up` made
+	@cargo xtask down

@@ -1,0 +1,58 @@
+//! The one way in which binaries are built that run outside of tests: statically linked, profile `image`.
+//! `demo` and `images` both come here, so that nothing is built twice.
+
+use crate::demo::plan::SERVICES;
+use crate::{cache, tools};
+use anyhow::{Context, Result, bail};
+use std::path::PathBuf;
+use std::process::Command;
+
+/// Builds the nine services; the folder of the binaries.
+pub(crate) fn services() -> Result<PathBuf> {
+    let packages: Vec<_> = SERVICES.iter().map(|name| format!("ordershop-{name}")).collect();
+    build(&packages)
+}
+
+/// Builds the operator; the folder of the binary, which is the services' too.
+///
+/// It has a cargo run of its own: together with the services its dependencies would change their features,
+/// and the demo would wait for the Kubernetes client.
+pub(crate) fn operator() -> Result<PathBuf> {
+    build(&["ordershop-operator".to_owned()])
+}
+
+fn build(packages: &[String]) -> Result<PathBuf> {
+    let host = host_triple()?;
+    let target = cache::target_dir()?;
+    let mut cargo = Command::new(cargo_program());
+    cargo
+        .args(["build", "--locked", "--profile", "image", "--target", &host])
+        .args(packages.iter().flat_map(|package| ["--package", package]))
+        .current_dir(tools::root())
+        .env("CARGO_TARGET_DIR", &target)
+        // Static, so that an image needs nothing but the program. The variable of the target reaches the
+        // binaries and not the build scripts; the general one would win over it.
+        .env(
+            format!("CARGO_TARGET_{}_RUSTFLAGS", host.to_uppercase().replace('-', "_")),
+            "-C target-feature=+crt-static",
+        )
+        .env_remove("RUSTFLAGS");
+    let status = cargo.status().context("cannot run cargo")?;
+    if !status.success() {
+        bail!("cargo build ended with {status}");
+    }
+    Ok(target.join(host).join("image"))
+}
+
+/// The cargo that runs this program, so that a chosen toolchain stays chosen.
+pub(crate) fn cargo_program() -> std::ffi::OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+/// Such as `x86_64-unknown-linux-gnu`.
+fn host_triple() -> Result<String> {
+    let output = Command::new("rustc").arg("-vV").output().context("cannot run rustc")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
+    host.map(str::to_owned).context("rustc -vV names no host")
+}

@@ -1,0 +1,61 @@
+//! `cargo xtask check`: what can be judged without running the shop. Changes nothing.
+
+mod generated;
+mod licences;
+
+pub(crate) use generated::write as generate;
+
+use crate::{build, cache, step::step, tools};
+use anyhow::{Context, Result, bail, ensure};
+use std::process::Command;
+
+/// A check's title and what it does.
+pub(crate) type Check = (&'static str, fn() -> Result<()>);
+
+/// All checks, the quick ones first.
+pub(crate) const CHECKS: [Check; 5] = [
+    ("format", format),
+    ("licences and sources of all dependencies", licences::check),
+    ("lints, every warning an error", lints),
+    ("documentation builds, no broken link", documentation),
+    ("generated files are current", generated::check),
+];
+
+/// Runs them all; an error when one fails.
+pub(crate) fn run() -> Result<()> {
+    let failed: Vec<_> = CHECKS
+        .iter()
+        .filter_map(|(title, check)| step(title, check).err().map(|error| eprintln!("     {error:#}")))
+        .collect();
+    ensure!(failed.is_empty(), "{} of {} checks failed", failed.len(), CHECKS.len());
+    Ok(())
+}
+
+fn format() -> Result<()> {
+    cargo(&["fmt", "--all", "--check"], &[])
+}
+
+fn lints() -> Result<()> {
+    // `missing_docs` stands among the workspace's lints, so this is where an undocumented item fails.
+    cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"], &[])
+}
+
+fn documentation() -> Result<()> {
+    let strict = [("RUSTDOCFLAGS", "-D warnings")];
+    cargo(&["doc", "--quiet", "--workspace", "--no-deps", "--document-private-items", "--locked"], &strict)
+}
+
+/// Runs cargo on the workspace; what it says goes to the terminal.
+fn cargo(args: &[&str], env: &[(&str, &str)]) -> Result<()> {
+    let status = Command::new(build::cargo_program())
+        .args(args)
+        .envs(env.iter().copied())
+        .env("CARGO_TARGET_DIR", cache::target_dir()?)
+        .current_dir(tools::root())
+        .status()
+        .context("cannot run cargo")?;
+    if !status.success() {
+        bail!("`cargo {}` ended with {status}", args.join(" "));
+    }
+    Ok(())
+}

@@ -1,0 +1,140 @@
+//! `cargo xtask test`: everything that can be checked, cheap things first, and one summary line at the end.
+//!
+//! A part that fails does not keep the later ones from running, unless they need it; what could not run
+//! counts as failed, with its reason. Nothing is skipped.
+
+mod cargo;
+mod libtest;
+
+use crate::check::CHECKS;
+use crate::{step::step, tools};
+use anyhow::{Context, Result, bail};
+use cargo::CargoTest;
+use libtest::Counts;
+use std::process::Command;
+use std::time::Instant;
+
+/// Options of `cargo xtask test`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Run one part only
+    #[arg(long, value_enum)]
+    only: Option<Part>,
+}
+
+/// The parts, in the order in which they run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// Format, licences, lints, documentation, generated files
+    Check,
+    /// Unit and integration tests, those on a real Redis included
+    Unit,
+    /// `cargo xtask demo`, driven from outside
+    Demo,
+    /// The operator and the shop on the real cluster
+    E2e,
+}
+
+impl Part {
+    const ALL: [Self; 4] = [Self::Check, Self::Unit, Self::Demo, Self::E2e];
+
+    const fn title(self) -> &'static str {
+        match self {
+            Self::Check => "checks",
+            Self::Unit => "unit and integration tests",
+            Self::Demo => "demo",
+            Self::E2e => "end to end on the cluster",
+        }
+    }
+}
+
+/// Runs the parts; the last line on stdout is `N passed, N failed`.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    // All that tests write to temporary folders goes here and away with it, a killed test's leavings too.
+    let scratch = tempfile::Builder::new().prefix("ordershop-test-").tempdir()?;
+    let parts = Part::ALL.into_iter().filter(|part| args.only.is_none_or(|only| only == *part));
+
+    let mut lines = Vec::new();
+    let mut total = Counts::default();
+    for part in parts {
+        println!("\n== {}", part.title());
+        let begin = Instant::now();
+        let counts = match part {
+            Part::Check => checks(),
+            Part::Unit => counted(unit(scratch.path())),
+            Part::Demo => counted(demo(scratch.path())),
+            Part::E2e => counted(e2e(scratch.path())),
+        };
+        lines.push(format!("{:<28} {counts} ({:.0} s)", part.title(), begin.elapsed().as_secs_f64()));
+        total += counts;
+    }
+    scratch.close().context("cannot remove the tests' temporary folder")?;
+
+    println!("\n{}", lines.join("\n"));
+    println!("{total}");
+    // The summary stays the last line: no error text after it.
+    if total.failed > 0 || total.passed == 0 {
+        std::process::exit(1);
+    }
+    Ok(())
+}
+
+/// A part that could not run to its end is one failure, and says why.
+fn counted(result: Result<Counts>) -> Counts {
+    result.unwrap_or_else(|error| {
+        println!("  !! {error:#}");
+        Counts::FAILED
+    })
+}
+
+fn checks() -> Counts {
+    let mut counts = Counts::default();
+    for (title, check) in CHECKS {
+        counts += match step(title, check) {
+            Ok(()) => Counts::PASSED,
+            Err(error) => {
+                println!("     {error:#}");
+                Counts::FAILED
+            }
+        };
+    }
+    counts
+}
+
+fn unit(scratch: &std::path::Path) -> Result<Counts> {
+    tools::ensure_debian(&["redis-server"])?;
+    CargoTest::new(scratch).args(["--workspace", "--exclude", "e2e", "--no-fail-fast"]).run()
+}
+
+fn demo(scratch: &std::path::Path) -> Result<Counts> {
+    tools::ensure_debian(&["redis-server"])?;
+    let xtask = std::env::current_exe()?;
+    CargoTest::new(scratch)
+        .args(["--package", "e2e", "--lib", "--test", "demo", "--no-fail-fast"])
+        .env("ORDERSHOP_XTASK", xtask)
+        // Each starts ten processes of its own; one after another keeps their times honest.
+        .threads(1)
+        .run()
+}
+
+fn e2e(scratch: &std::path::Path) -> Result<Counts> {
+    let xtask = std::env::current_exe()?;
+    let status = Command::new(&xtask).args(["up", "--no-sample"]).status().context("cannot run xtask up")?;
+    if !status.success() {
+        bail!("no cluster to test on: `cargo xtask up` ended with {status}, for the reason above");
+    }
+    let output = Command::new(&xtask).args(["cluster", "kubeconfig"]).output()?;
+    let kubeconfig = String::from_utf8(output.stdout)?.trim().to_owned();
+    let run = |test: &str, threads| {
+        CargoTest::new(scratch)
+            .args(["--package", "e2e", "--test", test, "--no-fail-fast"])
+            .env("KUBECONFIG", &kubeconfig)
+            .env("ORDERSHOP_XTASK", &xtask)
+            .threads(threads)
+            .run()
+    };
+    let mut counts = counted(run("cluster", 2));
+    // Takes the operator away and brings it back, so nothing else may run meanwhile.
+    counts += counted(run("chart", 1));
+    Ok(counts)
+}
