@@ -20,7 +20,7 @@ impl Config {
         Self {
             url: url.into(),
             layout: Layout::Plain,
-            dedup_window: Duration::from_secs(3600),
+            dedup_window: Duration::from_hours(1),
             response_timeout: Duration::from_secs(5),
             append_deadline: Duration::from_secs(10),
         }

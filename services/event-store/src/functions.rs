@@ -4,7 +4,6 @@
 use redis::aio::ConnectionLike;
 use redis::{RedisError, RedisResult, Value};
 use sha2::{Digest, Sha256};
-use std::fmt::Write as _;
 use std::sync::LazyLock;
 
 static SOURCE: LazyLock<(String, String)> = LazyLock::new(|| {
@@ -17,11 +16,7 @@ static SOURCE: LazyLock<(String, String)> = LazyLock::new(|| {
         include_str!("functions/upkeep.lua"),
         include_str!("functions/project.lua"),
     );
-    let mut hash = String::new();
-    for byte in Sha256::digest(parts.as_bytes()).iter().take(6) {
-        let _ = write!(hash, "{byte:02x}");
-    }
-    let library = format!("eventstore_{hash}");
+    let library = format!("eventstore_{}", crate::append::hex(&Sha256::digest(parts.as_bytes())[..6]));
     let source = format!("#!lua name={library}\n{}", parts.replace("@LIB@", &library));
     (library, source)
 });

@@ -27,6 +27,8 @@ mod replay;
 mod store;
 mod subscription;
 mod tail;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use append::Appended;
 pub use config::Config;

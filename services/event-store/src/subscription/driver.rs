@@ -109,7 +109,7 @@ impl<H: Handler> Driver<H> {
     }
 
     fn next_wakeup(&self) -> Instant {
-        let far = Instant::now() + Duration::from_secs(3600);
+        let far = Instant::now() + Duration::from_hours(1);
         self.hold_off.or(self.inbox.next_wakeup()).unwrap_or(far)
     }
 

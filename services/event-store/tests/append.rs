@@ -1,0 +1,230 @@
+//! What an append promises, on a real server.
+
+mod support;
+
+use event_store::{AppendErrorKind, Config, EventStore, Expected, Id, NewEvent, Uuid};
+use serde_json::json;
+use support::{ACCOUNT, NOTE, put, server};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+#[tokio::test]
+async fn ids_increase_strictly_across_all_streams_under_many_writers() {
+    let s = server().await;
+    let mut writers = tokio::task::JoinSet::new();
+    for writer in 0..16 {
+        let store = s.store.clone();
+        writers.spawn(async move {
+            let mut last = Id::ZERO;
+            for n in 0..50 {
+                let kind = if n % 2 == 0 { ACCOUNT } else { NOTE };
+                let event = NewEvent::put(kind, "created", format!("{writer}-{n}"), &json!({ "n": n }));
+                let id = store.append(vec![event]).await.unwrap()[0].id;
+                assert!(id > last, "{id} came after {last}");
+                last = id;
+            }
+        });
+    }
+    while let Some(writer) = writers.join_next().await {
+        writer.unwrap();
+    }
+    let mut ids = Vec::new();
+    s.store.replay(&[ACCOUNT.stream("created"), NOTE.stream("created")], |e| ids.push(e.id)).await.unwrap();
+    assert_eq!(ids.len(), 800);
+    assert!(ids.is_sorted_by(|a, b| a < b), "replay hands out in id order, each id once");
+    assert_eq!(s.store.head().await.unwrap(), *ids.last().unwrap());
+}
+
+#[tokio::test]
+async fn ids_go_on_when_the_servers_clock_steps_back_and_after_a_crash() {
+    let mut s = server().await;
+    let ahead = Id::new(9_999_999_999_999, 7);
+    let _: String = s.command(&["SET", "eventstore:clock", &ahead.to_string()]).await;
+    let first = s.store.append(vec![put("created", "a", 1)]).await.unwrap()[0].id;
+    assert_eq!(first, Id::new(9_999_999_999_999, 8));
+    s.redis.crash_and_restart();
+    let second = s.store.append(vec![put("updated", "a", 2)]).await.unwrap()[0].id;
+    assert_eq!(second, Id::new(9_999_999_999_999, 9));
+}
+
+#[tokio::test]
+async fn a_hundred_writers_on_one_entity_make_a_hundred_versions_without_a_gap() {
+    let s = server().await;
+    s.store.append(vec![put("created", "a", 0)]).await.unwrap();
+    let mut writers = tokio::task::JoinSet::new();
+    for _ in 0..100 {
+        let store = s.store.clone();
+        writers.spawn(async move {
+            loop {
+                let account = store.entity(ACCOUNT, "a").await.unwrap().unwrap();
+                let amount = account.body["amount"].as_u64().unwrap() + 1;
+                let event = put("updated", "a", amount).expect(Expected::Exactly(account.version));
+                match store.append(vec![event]).await {
+                    Ok(_) => return,
+                    Err(e) => assert!(e.is_conflict(), "{e}"),
+                }
+            }
+        });
+    }
+    while let Some(writer) = writers.join_next().await {
+        writer.unwrap();
+    }
+    let mut versions = Vec::new();
+    s.store.replay(&[ACCOUNT.stream("updated")], |e| versions.push(e.version)).await.unwrap();
+    assert_eq!(versions, (2..=101).collect::<Vec<u64>>());
+    assert_eq!(s.store.entity(ACCOUNT, "a").await.unwrap().unwrap().body["amount"], 100);
+}
+
+#[tokio::test]
+async fn a_refused_expectation_carries_the_actual_version_and_nothing_of_the_batch_is_written() {
+    let s = server().await;
+    s.store.append(vec![put("created", "a", 1)]).await.unwrap();
+    let before: u64 = s.command(&["DBSIZE"]).await;
+    for (expected, actual) in
+        [(Expected::None, Some(1)), (Expected::Exactly(7), Some(1)), (Expected::Exactly(0), Some(1))]
+    {
+        let batch = vec![put("created", "b", 1), put("updated", "a", 2).expect(expected)];
+        let error = s.store.append(batch).await.unwrap_err();
+        assert_eq!(error.kind(), AppendErrorKind::Conflict { index: 1, actual, deleted: false });
+    }
+    let missing = s.store.append(vec![put("updated", "c", 2).expect(Expected::Exists)]).await.unwrap_err();
+    assert_eq!(missing.kind(), AppendErrorKind::Conflict { index: 0, actual: None, deleted: false });
+    assert_eq!(s.command::<u64>(&["DBSIZE"]).await, before);
+    assert!(s.store.entity(ACCOUNT, "b").await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn an_event_id_appended_twice_is_one_event_and_with_another_body_an_error() {
+    let s = server().await;
+    let id = Uuid::new_v4();
+    let first = s.store.append(vec![put("created", "a", 1).event_id(id)]).await.unwrap();
+    let again = s.store.append(vec![put("created", "a", 1).event_id(id)]).await.unwrap();
+    assert_eq!(first, again);
+    assert_eq!(s.command::<u64>(&["XLEN", "events:account_created"]).await, 1);
+    let other = s.store.append(vec![put("created", "a", 2).event_id(id)]).await.unwrap_err();
+    assert_eq!(other.kind(), AppendErrorKind::DuplicateId);
+    let twice =
+        vec![put("updated", "a", 1).event_id(Uuid::nil()), put("updated", "b", 1).event_id(Uuid::nil())];
+    assert_eq!(s.store.append(twice).await.unwrap_err().kind(), AppendErrorKind::DuplicateId);
+}
+
+#[tokio::test]
+async fn the_cache_looks_as_the_article_prints_it() {
+    let s = server().await;
+    let state =
+        json!({ "id": "a", "owner": "eve", "tags": ["x", "y", "x"], "amount": 12.5, "more": {"k": 1} });
+    s.store.append(vec![NewEvent::put(ACCOUNT, "created", "a", &state)]).await.unwrap();
+    assert_eq!(s.command::<Vec<String>>(&["SMEMBERS", "account_ids"]).await, ["a"]);
+    assert_eq!(s.command::<String>(&["TYPE", "account_entity:a"]).await, "hash");
+    assert_eq!(s.command::<String>(&["HGET", "account_entity:a", "tags"]).await, "account_tags:a");
+    assert_eq!(s.command::<String>(&["HGET", "account_entity:a", "amount"]).await, "12.5");
+    assert_eq!(s.command::<Vec<String>>(&["LRANGE", "account_tags:a", "0", "-1"]).await, ["x", "y", "x"]);
+    let entries: Vec<(String, Vec<String>)> =
+        s.command(&["XRANGE", "events:account_created", "-", "+"]).await;
+    assert_eq!(entries[0].1[0], "event_id");
+    assert_eq!(entries[0].1[2], "entity");
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&entries[0].1[3]).unwrap(), state);
+    assert_eq!(
+        s.store.entity(ACCOUNT, "a").await.unwrap().unwrap().body,
+        state,
+        "the reader keeps numbers exact"
+    );
+}
+
+#[tokio::test]
+async fn a_deleted_entity_leaves_the_cache_and_its_history_goes_on() {
+    let s = server().await;
+    let state = json!({ "id": "a", "owner": "eve", "tags": ["x"] });
+    s.store.append(vec![NewEvent::put(ACCOUNT, "created", "a", &state)]).await.unwrap();
+    s.store.append(vec![NewEvent::remove(ACCOUNT, "deleted", "a", &state)]).await.unwrap();
+    for key in ["account_ids", "account_entity:a", "account_tags:a", "account_by_owner"] {
+        assert_eq!(s.command::<u64>(&["EXISTS", key]).await, 0, "{key}");
+    }
+    assert!(s.store.entity(ACCOUNT, "a").await.unwrap().is_none());
+    let last = s.store.last_state(ACCOUNT, "a").await.unwrap().unwrap();
+    assert_eq!((last.version, last.deleted, &last.body), (2, true, &state));
+    let gone = s.store.append(vec![put("updated", "a", 1).expect(Expected::Exists)]).await.unwrap_err();
+    assert_eq!(gone.kind(), AppendErrorKind::Conflict { index: 0, actual: Some(2), deleted: true });
+    assert_eq!(s.store.append(vec![put("created", "a", 1)]).await.unwrap()[0].version, 3);
+}
+
+#[tokio::test]
+async fn an_index_follows_its_field() {
+    let s = server().await;
+    let state = |owner: &str| json!({ "id": "x", "owner": owner });
+    for (id, owner) in [("a", "eve"), ("b", "eve"), ("c", "eve2")] {
+        s.store.append(vec![NewEvent::put(ACCOUNT, "created", id, &state(owner))]).await.unwrap();
+    }
+    assert_eq!(s.store.ids_where(ACCOUNT, "owner", "eve").await.unwrap(), ["a", "b"]);
+    s.store.append(vec![NewEvent::put(ACCOUNT, "updated", "a", &state("bob"))]).await.unwrap();
+    s.store.append(vec![NewEvent::remove(ACCOUNT, "deleted", "c", &state("eve2"))]).await.unwrap();
+    assert_eq!(s.store.ids_where(ACCOUNT, "owner", "eve").await.unwrap(), ["b"]);
+    assert_eq!(s.store.ids_where(ACCOUNT, "owner", "bob").await.unwrap(), ["a"]);
+    assert!(s.store.ids_where(ACCOUNT, "owner", "eve2").await.unwrap().is_empty());
+    assert!(s.store.ids_where(ACCOUNT, "amount", "1").await.is_err(), "amount is no index");
+}
+
+#[tokio::test]
+async fn a_key_of_another_type_refuses_the_batch_before_anything_is_written() {
+    let s = server().await;
+    let _: String = s.command(&["SET", "account_ids", "a stranger was here"]).await;
+    let error = s.store.append(vec![put("created", "a", 1)]).await.unwrap_err();
+    assert_eq!(error.kind(), AppendErrorKind::Refused);
+    assert!(error.to_string().contains("account_ids"), "{error}");
+    assert_eq!(s.command::<u64>(&["DBSIZE"]).await, 1);
+}
+
+#[tokio::test]
+async fn a_server_that_lost_its_functions_gets_them_again() {
+    let s = server().await;
+    let _: String = s.command(&["FUNCTION", "FLUSH"]).await;
+    s.store.append(vec![put("created", "a", 1)]).await.unwrap();
+}
+
+/// Passes bytes on, and swallows the answer to the first append and then cuts the line.
+async fn lossy_proxy(upstream: u16) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let lost = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let lost = lost.clone();
+            tokio::spawn(async move {
+                let mut server = TcpStream::connect(("127.0.0.1", upstream)).await.unwrap();
+                let (mut up, mut down) = (vec![0; 65536], vec![0; 65536]);
+                let mut append_is_under_way = false;
+                loop {
+                    tokio::select! {
+                        n = client.read(&mut up) => match n {
+                            Ok(n) if n > 0 => {
+                                append_is_under_way |= String::from_utf8_lossy(&up[..n]).contains("FCALL");
+                                server.write_all(&up[..n]).await.unwrap();
+                            }
+                            _ => return,
+                        },
+                        n = server.read(&mut down) => match n {
+                            Ok(n) if n > 0 => {
+                                if append_is_under_way && !lost.swap(true, std::sync::atomic::Ordering::SeqCst) {
+                                    return;
+                                }
+                                client.write_all(&down[..n]).await.unwrap();
+                            }
+                            _ => return,
+                        },
+                    }
+                }
+            });
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn an_append_whose_answer_was_lost_on_the_wire_is_one_event() {
+    let s = server().await;
+    let port = lossy_proxy(s.redis.port()).await;
+    let store = EventStore::connect(Config::new(format!("redis://127.0.0.1:{port}"))).await.unwrap();
+    let appended = store.append(vec![put("created", "a", 1).expect(Expected::None)]).await.unwrap();
+    assert_eq!(appended[0].version, 1);
+    assert_eq!(s.command::<u64>(&["XLEN", "events:account_created"]).await, 1);
+}
