@@ -1,5 +1,7 @@
 //! What an append promises, on a real server.
 
+#![allow(clippy::unwrap_used, reason = "a test may end at once")]
+
 mod support;
 
 use event_store::{AppendErrorKind, Config, EventStore, Expected, Id, NewEvent, Uuid};

@@ -1,5 +1,7 @@
 //! What projections, tails and replays promise, on a real server.
 
+#![allow(clippy::unwrap_used, reason = "a test may end at once")]
+
 mod support;
 
 use event_store::{Event, EventStore, Id, Projection, ProjectionError, Write};

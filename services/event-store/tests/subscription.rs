@@ -1,5 +1,7 @@
 //! What a subscription promises, on a real server.
 
+#![allow(clippy::unwrap_used, reason = "a test may end at once")]
+
 mod support;
 
 use event_store::{Event, EventStore, NewEvent, Outcome, Subscription};
@@ -277,31 +279,53 @@ async fn a_parked_event_holds_back_its_entity_and_nobody_else_and_a_foreign_entr
     assert_eq!(pending(&s).await, 0);
 }
 
+fn note_by(name: &'static str) -> impl Fn(Event) -> std::future::Ready<Outcome> {
+    move |_| {
+        std::future::ready(Outcome::Done(vec![NewEvent::put(NOTE, "created", name, &json!({ "by": name }))]))
+    }
+}
+
 #[tokio::test]
-async fn a_stalled_consumer_is_claimed_and_then_fenced() {
+async fn what_a_dead_consumer_left_is_claimed_within_the_set_time() {
     let s = server().await;
     s.store.append(vec![put("created", "a", 1)]).await.unwrap();
-    let note = |name: &'static str| {
-        move |_| async move { Outcome::Done(vec![NewEvent::put(NOTE, "created", name, &json!({ "by": name }))]) }
-    };
-    // The entry is delivered to a consumer that shows no sign of life.
     let _: () = s.command(&["XGROUP", "CREATE", "events:account_created", "group", "0"]).await;
-    let _: redis::Value = s
-        .command(&["XREADGROUP", "GROUP", "group", "stalled", "STREAMS", "events:account_created", ">"])
-        .await;
-    let awake =
-        run(&s.store, subscription("awake"), Recorder { seen: Seen::default(), answer: note("awake") });
+    let _: redis::Value =
+        s.command(&["XREADGROUP", "GROUP", "group", "dead", "STREAMS", "events:account_created", ">"]).await;
+    let alive =
+        run(&s.store, subscription("alive"), Recorder { seen: Seen::default(), answer: note_by("alive") });
     eventually("it is claimed and handled", || async {
         s.command::<u64>(&["XLEN", "events:note_created"]).await == 1
     })
     .await;
-    // It wakes up and handles what it was given: its outputs are refused.
-    let late =
-        run(&s.store, subscription("stalled"), Recorder { seen: Seen::default(), answer: note("stalled") });
-    eventually("both are idle", || async { pending(&s).await == 0 }).await;
-    late.stop().await;
-    awake.stop().await;
-    assert_eq!(s.command::<Vec<String>>(&["SMEMBERS", "note_ids"]).await, ["awake"]);
+    alive.stop().await;
+    assert_eq!(pending(&s).await, 0);
+}
+
+#[tokio::test]
+async fn a_consumer_that_lost_its_entry_to_another_is_fenced_when_it_wakes_up() {
+    let s = server().await;
+    let id = s.store.append(vec![put("created", "a", 1)]).await.unwrap()[0].id.to_string();
+    let (seen, gate) = (Seen::default(), Arc::new(tokio::sync::Notify::new()));
+    let opened = gate.clone();
+    let answer = move |_| {
+        let gate = opened.clone();
+        async move {
+            gate.notified().await;
+            Outcome::Done(vec![NewEvent::put(NOTE, "created", "stalled", &json!({ "by": "stalled" }))])
+        }
+    };
+    let patient = |name| subscription(name).claim_after(Duration::from_mins(5));
+    let stalled = run(&s.store, patient("stalled"), Recorder { seen: seen.clone(), answer });
+    eventually("it is in hand", || async { count(&seen) == 1 }).await;
+    let _: redis::Value = s.command(&["XCLAIM", "events:account_created", "group", "other", "0", &id]).await;
+    gate.notify_one();
+    stalled.stop().await;
+    assert_eq!(s.command::<u64>(&["EXISTS", "events:note_created"]).await, 0, "its output is refused");
+    let other = run(&s.store, patient("other"), Recorder { seen: Seen::default(), answer: note_by("other") });
+    eventually("the new owner handles it", || async { pending(&s).await == 0 }).await;
+    other.stop().await;
+    assert_eq!(s.command::<Vec<String>>(&["SMEMBERS", "note_ids"]).await, ["other"]);
 }
 
 #[tokio::test]

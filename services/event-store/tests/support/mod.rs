@@ -1,5 +1,11 @@
 //! What the tests share: a store on a real server of its own, events, and waiting by asking.
-#![allow(dead_code, missing_docs, unreachable_pub, reason = "each test program uses a part of it")]
+#![allow(
+    dead_code,
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "each test program uses a part of it"
+)]
 
 use event_store::testing::Redis;
 use event_store::{Config, Event, EventStore, Handler, Kind, NewEvent, Outcome};
