@@ -10,8 +10,10 @@
 
 mod admin;
 pub mod body;
+pub mod classic;
 pub mod config;
 pub mod context;
+pub mod events;
 mod health;
 mod http;
 pub mod kinds;

@@ -1,4 +1,5 @@
 //! A service's life over real sockets.
+#![allow(clippy::unwrap_used)]
 
 use axum::Router;
 use axum::routing::{get, post};

@@ -1,0 +1,41 @@
+//! Events of entities that belong to a customer. All of them are ordered with that customer's
+//! others, so that whoever mails a customer does it in the order in which things happened. Made
+//! here only, because one event without the key would break the order of all.
+
+use crate::kinds::{BILLING, CUSTOMER, MAIL, ORDER};
+use domain::{Billing, Mail, Order};
+use event_store::{Event, NewEvent, Outcome};
+use serde::de::DeserializeOwned;
+
+/// An event that leaves an order in this state.
+pub fn order(action: &'static str, order: &Order) -> NewEvent {
+    NewEvent::put(ORDER, action, &order.id, order).ordered_with(CUSTOMER.ordering_key(&order.customer_id))
+}
+
+/// The event of an order's end.
+pub fn order_deleted(last: &Order) -> NewEvent {
+    NewEvent::remove(ORDER, "deleted", &last.id, last).ordered_with(CUSTOMER.ordering_key(&last.customer_id))
+}
+
+/// An event that leaves a billing in this state.
+pub fn billing(action: &'static str, billing: &Billing) -> NewEvent {
+    NewEvent::put(BILLING, action, &billing.id, billing)
+        .ordered_with(CUSTOMER.ordering_key(&billing.customer.id))
+}
+
+/// The event of a billing's end.
+pub fn billing_deleted(last: &Billing) -> NewEvent {
+    NewEvent::remove(BILLING, "deleted", &last.id, last)
+        .ordered_with(CUSTOMER.ordering_key(&last.customer.id))
+}
+
+/// An event that leaves a mail in this state: requested, sent or failed.
+pub fn mail(action: &'static str, mail: &Mail) -> NewEvent {
+    NewEvent::put(MAIL, action, &mail.id, mail).ordered_with(CUSTOMER.ordering_key(&mail.customer_id))
+}
+
+/// What an event carries; an event that carries something else is parked, for it will never be
+/// understood by this version.
+pub fn decode<T: DeserializeOwned>(event: &Event) -> Result<T, Outcome> {
+    event.decode().map_err(|error| Outcome::Park(error.to_string()))
+}
