@@ -1,3 +1,52 @@
-//! ordershop-operator
+//! The operator's command line.
 
-fn main() {}
+use clap::{Parser, Subcommand};
+use ordershop_operator::{
+    crd::manifest,
+    run::{self, Options},
+};
+use tracing_subscriber::EnvFilter;
+
+/// Turns `kind: OrderShop` into nine Deployments plus Redis, and keeps it so.
+#[derive(Debug, Parser)]
+#[command(version, about, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the operator. This is what happens without a subcommand, too.
+    Run(Options),
+    /// Prints the resource definition (CRD) as YAML.
+    Crd,
+}
+
+/// One thread is plenty: the operator waits for the API server nearly all of its time, and each further one
+/// costs memory.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> std::process::ExitCode {
+    let Cli { command, options } = Cli::parse();
+    let result = match command.unwrap_or(Command::Run(options)) {
+        Command::Crd => manifest::yaml().map(|yaml| print!("{yaml}")).map_err(run::RunError::from),
+        Command::Run(options) => {
+            tracing_subscriber::fmt()
+                .json()
+                .flatten_event(true)
+                .with_env_filter(EnvFilter::new(&options.log))
+                .init();
+            run::run(options).await
+        }
+    };
+    match result {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ordershop-operator: {error}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! What all pods of a shop have in common: they run under Pod Security `restricted`, on a read-only root, and
+//! know nothing of Kubernetes.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{
+    api::core::v1::{
+        Capabilities, Container, EnvVar, LocalObjectReference, PodSecurityContext, PodSpec, PodTemplateSpec,
+        Probe, ResourceRequirements, SeccompProfile, SecurityContext,
+    },
+    apimachinery::pkg::{api::resource::Quantity as ApiQuantity, apis::meta::v1::ObjectMeta},
+};
+
+use crate::{
+    controller::{labels, validate::ValidShop},
+    crd::{Quantity, Resources},
+};
+
+/// Longer than a service takes to finish what is in flight, which is bounded by 10 s.
+const TERMINATION_GRACE_SECONDS: i64 = 20;
+
+/// Who the processes of a pod are.
+#[derive(Clone, Copy)]
+pub(super) struct User {
+    /// User and group.
+    pub(super) id: i64,
+    /// Whether the pod's volumes belong to that group.
+    pub(super) owns_volumes: bool,
+}
+
+/// The pod template of a component with one container. `config_hash`: of what the container reads at its start.
+pub(super) fn template(
+    shop: &ValidShop,
+    component: &str,
+    user: User,
+    config_hash: Option<String>,
+    container: Container,
+) -> PodTemplateSpec {
+    let pull_secrets: Vec<_> =
+        shop.pull_secrets.iter().map(|name| LocalObjectReference { name: name.clone() }).collect();
+    PodTemplateSpec {
+        metadata: Some(ObjectMeta {
+            labels: Some(labels::labels(&shop.owner.name, component)),
+            annotations: config_hash.map(|hash| BTreeMap::from([(labels::CONFIG_HASH.to_owned(), hash)])),
+            ..ObjectMeta::default()
+        }),
+        spec: Some(PodSpec {
+            service_account_name: Some(labels::object_name(&shop.owner.name, component)),
+            automount_service_account_token: Some(false),
+            // The environment of every Service in the namespace would be noise, and could be taken for
+            // configuration.
+            enable_service_links: Some(false),
+            image_pull_secrets: (!pull_secrets.is_empty()).then_some(pull_secrets),
+            security_context: Some(PodSecurityContext {
+                run_as_non_root: Some(true),
+                run_as_user: Some(user.id),
+                run_as_group: Some(user.id),
+                fs_group: user.owns_volumes.then_some(user.id),
+                fs_group_change_policy: user.owns_volumes.then(|| "OnRootMismatch".to_owned()),
+                seccomp_profile: Some(SeccompProfile {
+                    type_: "RuntimeDefault".to_owned(),
+                    localhost_profile: None,
+                }),
+                ..PodSecurityContext::default()
+            }),
+            termination_grace_period_seconds: Some(TERMINATION_GRACE_SECONDS),
+            containers: vec![Container {
+                image_pull_policy: Some(shop.pull_policy.as_str().to_owned()),
+                security_context: Some(SecurityContext {
+                    allow_privilege_escalation: Some(false),
+                    capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), add: None }),
+                    read_only_root_filesystem: Some(true),
+                    ..SecurityContext::default()
+                }),
+                ..container
+            }],
+            ..PodSpec::default()
+        }),
+    }
+}
+
+/// CPU and memory as a container has them.
+pub(super) fn resources(resources: &Resources) -> ResourceRequirements {
+    let amounts = |amounts: &BTreeMap<String, Quantity>| {
+        (!amounts.is_empty()).then(|| {
+            amounts
+                .iter()
+                .map(|(name, amount)| (name.clone(), ApiQuantity(amount.as_str().to_owned())))
+                .collect()
+        })
+    };
+    ResourceRequirements {
+        requests: amounts(&resources.requests),
+        limits: amounts(&resources.limits),
+        claims: None,
+    }
+}
+
+/// An environment variable with a value.
+pub(super) fn variable(name: impl Into<String>, value: impl Into<String>) -> EnvVar {
+    EnvVar { name: name.into(), value: Some(value.into()), value_from: None }
+}
+
+/// How often a probe runs, and what makes it fail.
+#[derive(Clone, Copy)]
+pub(super) struct Rhythm {
+    pub(super) period: i32,
+    pub(super) timeout: i32,
+    pub(super) failures: i32,
+}
+
+/// The three probes of a container. The first asks every second whether the process answers at all, so that a
+/// start is seen at once; the others begin when it has.
+pub(super) struct Probes {
+    pub(super) startup: Probe,
+    pub(super) readiness: Probe,
+    pub(super) liveness: Probe,
+}
+
+impl Probes {
+    /// `alive` and `ready` ask; the rhythms say how often after the start.
+    pub(super) fn new(alive: &Probe, ready: &Probe, readiness: Rhythm, liveness: Rhythm) -> Self {
+        let at = |probe: &Probe, rhythm: Rhythm| Probe {
+            period_seconds: Some(rhythm.period),
+            timeout_seconds: Some(rhythm.timeout),
+            failure_threshold: Some(rhythm.failures),
+            ..probe.clone()
+        };
+        Self {
+            startup: at(alive, Rhythm { period: 1, timeout: liveness.timeout, failures: 60 }),
+            readiness: at(ready, readiness),
+            liveness: at(alive, liveness),
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! Short hashes that tell whether something changed. Not for secrets' protection: only for comparison.
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+/// 16 hex digits of the SHA-256 of some bytes.
+pub(crate) fn of_bytes(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    Sha256::digest(bytes).iter().take(8).fold(String::with_capacity(16), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// 16 hex digits of the SHA-256 of a value's JSON.
+pub(crate) fn of<T: Serialize>(value: &T) -> Result<String, serde_json::Error> {
+    Ok(of_bytes(&serde_json::to_vec(value)?))
+}

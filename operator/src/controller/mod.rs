@@ -1,0 +1,128 @@
+//! Turns every OrderShop of the cluster into its objects, and keeps it so.
+//!
+//! ```text
+//! watches (metadata only) → queue → fetch → validate → build → apply → status
+//!                                    I/O     pure       pure    I/O     pure, then one write
+//! ```
+//!
+//! | step | file | answers |
+//! |---|---|---|
+//! | 1 | [`fetch`] | what is there? |
+//! | 2 | [`validate`] | what does the spec mean? |
+//! | 3 | [`build`] | which objects should there be? |
+//! | 4 | [`apply`] | which of them have to be written now? ([`plan`], [`diff`], [`rollout`] decide) |
+//! | 5 | [`status`] | what is the shop now, and which change is worth an Event ([`transitions`])? |
+//!
+//! The watches carry metadata only: shops and children alike are read when they are reconciled, so the memory
+//! does not grow with the objects, and a shop that cannot be decoded does not stop the watch of the others.
+
+pub mod apply;
+pub mod backoff;
+pub mod build;
+pub mod children;
+pub mod diff;
+pub mod fetch;
+mod hash;
+pub mod labels;
+pub mod plan;
+pub mod reconcile;
+pub mod rollout;
+pub mod status;
+pub mod transitions;
+pub mod validate;
+
+#[cfg(test)]
+mod tests;
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::StreamExt;
+use k8s_openapi::api::{
+    apps::v1::{Deployment, StatefulSet},
+    core::v1::{ConfigMap, Service, ServiceAccount},
+};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::ListParams,
+    core::PartialObjectMeta,
+    runtime::{
+        Config, Controller, WatchStreamExt, controller, reflector,
+        watcher::{self, watcher},
+    },
+};
+use serde::de::DeserializeOwned;
+use tracing::{debug, warn};
+
+use self::reconcile::{Context, reconcile, retry};
+use crate::crd::OrderShop;
+
+/// Changes of a shop's objects come in bursts: one reconciliation answers for those of this time.
+const DEBOUNCE: Duration = Duration::from_millis(100);
+
+/// How many shops are reconciled at a time.
+const CONCURRENCY: u16 = 16;
+
+/// Runs until `shutdown`, then finishes what is under way.
+pub async fn run(context: Arc<Context>, shutdown: impl Future<Output = ()> + Send + Sync + 'static) {
+    let client = context.client.clone();
+    let (reader, writer) = reflector::store();
+    let managed = || watcher::Config::default().labels(&labels::managed());
+    let shops = watcher(metadata::<OrderShop>(&client), watcher::Config::default())
+        .default_backoff()
+        .modify(slim)
+        .reflect(writer)
+        .applied_objects();
+    let (known, metrics) = (reader.clone(), context.metrics.clone());
+    Controller::for_stream(shops, reader)
+        .with_config(Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY))
+        .owns(metadata::<ServiceAccount>(&client), managed())
+        .owns(metadata::<ConfigMap>(&client), managed())
+        .owns(metadata::<Service>(&client), managed())
+        .owns(metadata::<StatefulSet>(&client), managed())
+        .owns(metadata::<Deployment>(&client), managed())
+        .graceful_shutdown_on(shutdown)
+        .run(reconcile, retry, context)
+        .for_each(|result| {
+            metrics.shops(known.len());
+            match result {
+                Ok((shop, _)) => debug!(%shop, "reconciled"),
+                // A failed reconciliation was reported by `retry`; a shop that is gone is none.
+                Err(controller::Error::ReconcilerFailed(..) | controller::Error::ObjectNotFound(_)) => {}
+                Err(error) => warn!(%error, "watching"),
+            }
+            std::future::ready(())
+        })
+        .await;
+}
+
+/// The metadata of one kind of object, in the whole cluster.
+fn metadata<K>(client: &Client) -> Api<PartialObjectMeta<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned,
+{
+    Api::all(client.clone())
+}
+
+/// Drops the part of the metadata that is the largest and that nobody here reads.
+fn slim<K: ResourceExt>(object: &mut K) {
+    object.managed_fields_mut().clear();
+}
+
+/// Waits until the API server knows OrderShops, since the operator may be started before its CRD is installed.
+/// `pending` is told why it still waits.
+pub async fn wait_for_crd(client: &Client, pending: impl Fn(&str)) {
+    let shops: Api<OrderShop> = Api::all(client.clone());
+    loop {
+        let answer = shops.list_metadata(&ListParams::default().limit(1)).await;
+        let why = match answer {
+            Ok(_) => return,
+            Err(kube::Error::Api(status)) if status.is_not_found() => {
+                format!("waits for the CustomResourceDefinition {}", crate::crd::manifest::NAME)
+            }
+            Err(error) => format!("waits for the API server: {error}"),
+        };
+        warn!("{why}");
+        pending(&why);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+}

@@ -1,0 +1,87 @@
+//! The Redis that holds the events and the entities.
+
+use kube::KubeSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Quantity, Resources};
+
+/// The Redis that holds the events and the entities: one instance with a volume of its own.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RedisSpec {
+    /// The image: Redis or Valkey that speaks Redis 7.0 or newer, with `redis-cli` in it. Default: what the
+    /// operator was installed with (its `--default-redis-image`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    pub image: Option<String>,
+
+    /// The volume that holds the data. It stays when the shop is deleted.
+    #[serde(default)]
+    pub storage: StorageSpec,
+
+    /// How much a power loss can cost. `everysec`: at most the last second of events. `always`: nothing, and
+    /// every append waits for the disk.
+    #[serde(default)]
+    pub persistence: Persistence,
+
+    /// CPU and memory of the Redis container. Default: requests of 50m and 64Mi, no limits, since Redis that
+    /// meets a limit loses writes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Resources>,
+}
+
+/// The volume that holds Redis' data.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.size == oldSelf.size")
+        .message("redis.storage.size cannot be changed: the volume was made with it"),
+    validation = Rule::new(
+        "has(self.className) == has(oldSelf.className) && (!has(self.className) || self.className == oldSelf.className)"
+    )
+    .message("redis.storage.className cannot be set, changed or removed: the volume was made with it"),
+)]
+pub struct StorageSpec {
+    /// The size of the volume.
+    #[serde(default = "StorageSpec::default_size")]
+    pub size: Quantity,
+
+    /// The storage class of the volume. Default: the cluster's default class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub class_name: Option<String>,
+}
+
+impl StorageSpec {
+    fn default_size() -> Quantity {
+        Quantity::literal("1Gi")
+    }
+}
+
+impl Default for StorageSpec {
+    fn default() -> Self {
+        Self { size: Self::default_size(), class_name: None }
+    }
+}
+
+/// How much a power loss can cost: Redis' `appendfsync`.
+#[derive(schemars::JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Persistence {
+    /// At most the last second of events.
+    #[default]
+    Everysec,
+    /// Nothing: every append waits for the disk.
+    Always,
+}
+
+impl Persistence {
+    /// The value of Redis' `appendfsync`.
+    #[must_use]
+    pub fn appendfsync(self) -> &'static str {
+        match self {
+            Self::Everysec => "everysec",
+            Self::Always => "always",
+        }
+    }
+}

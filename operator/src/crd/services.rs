@@ -1,0 +1,107 @@
+//! The nine services, each by its name.
+
+use std::collections::BTreeMap;
+
+use kube::KubeSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Quantity;
+use crate::service::Service;
+
+/// The nine services, each by its name.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServicesSpec {
+    /// The edge: takes every request from outside.
+    #[serde(default)]
+    pub gateway: ServiceSpec,
+    /// Owns the customers.
+    #[serde(default)]
+    pub customer: ServiceSpec,
+    /// Owns the products.
+    #[serde(default)]
+    pub product: ServiceSpec,
+    /// Owns the stock and reserves it for orders.
+    #[serde(default)]
+    pub inventory: ServiceSpec,
+    /// Owns the orders.
+    #[serde(default)]
+    pub order: ServiceSpec,
+    /// Owns the bills.
+    #[serde(default)]
+    pub billing: ServiceSpec,
+    /// Writes the customers' mails. `kubectl scale shop/NAME --replicas=N` sets its replicas.
+    #[serde(default)]
+    pub crm: ServiceSpec,
+    /// Sends the mails.
+    #[serde(default)]
+    pub notification: ServiceSpec,
+    /// Answers every query.
+    #[serde(default)]
+    pub read_model: ServiceSpec,
+}
+
+impl ServicesSpec {
+    /// What the spec says about one service.
+    #[must_use]
+    pub fn get(&self, service: Service) -> &ServiceSpec {
+        match service {
+            Service::Gateway => &self.gateway,
+            Service::Customer => &self.customer,
+            Service::Product => &self.product,
+            Service::Inventory => &self.inventory,
+            Service::Order => &self.order,
+            Service::Billing => &self.billing,
+            Service::Crm => &self.crm,
+            Service::Notification => &self.notification,
+            Service::ReadModel => &self.read_model,
+        }
+    }
+}
+
+/// One of the nine services.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceSpec {
+    /// How many pods run it. At 0 its events wait in the streams until it is back.
+    #[serde(default = "ServiceSpec::default_replicas")]
+    #[schemars(range(min = 0, max = 100))]
+    pub replicas: i32,
+
+    /// The whole image, for this service only. Default: made of `spec.image.registry` and `spec.version`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    pub image: Option<String>,
+
+    /// CPU and memory of the service's container. Default: requests of 20m and 24Mi, and a memory limit of
+    /// 256Mi.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Resources>,
+}
+
+impl ServiceSpec {
+    fn default_replicas() -> i32 {
+        1
+    }
+}
+
+impl Default for ServiceSpec {
+    fn default() -> Self {
+        Self { replicas: Self::default_replicas(), image: None, resources: None }
+    }
+}
+
+/// CPU and memory of a container, as in a pod. What is given here replaces the default as a whole.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Resources {
+    /// What the scheduler keeps free for the container: `cpu`, `memory`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 16))]
+    pub requests: BTreeMap<String, Quantity>,
+
+    /// What the container can use at most: `cpu`, `memory`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 16))]
+    pub limits: BTreeMap<String, Quantity>,
+}

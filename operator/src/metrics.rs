@@ -1,0 +1,153 @@
+//! What the operator counts about itself, in the Prometheus text format.
+//!
+//! Labels are bounded: kinds, verbs and the names of error variants, never a shop or a message.
+
+use std::time::Duration;
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
+};
+
+/// How a reconciliation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReconcileOutcome {
+    /// The shop is as it should be, or on its way.
+    Success,
+    /// The shop cannot be built or decoded: waits for its owner.
+    Invalid,
+    /// Something was refused or not reached: tried again.
+    Error,
+    /// The shop is gone.
+    Gone,
+}
+
+/// What became of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ApplyResult {
+    /// It was not there.
+    Created,
+    /// It differed.
+    Repaired,
+    /// It was as it should be: nothing was sent.
+    Unchanged,
+    /// The shop no longer has it.
+    Deleted,
+    /// It was refused.
+    Failed,
+}
+
+impl ApplyResult {
+    /// The label.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Repaired => "repaired",
+            Self::Unchanged => "unchanged",
+            Self::Deleted => "deleted",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct VerbLabel {
+    verb: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ApplyLabels {
+    kind: String,
+    result: &'static str,
+}
+
+/// The operator's metrics. Cloning shares them.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    reconciliations: Family<OutcomeLabel, Counter>,
+    errors: Family<ReasonLabel, Counter>,
+    duration: DurationHistogram,
+    requests: Family<VerbLabel, Counter>,
+    applies: Family<ApplyLabels, Counter>,
+    shops: Gauge,
+    leader: Gauge,
+}
+
+#[derive(Clone, Debug)]
+struct DurationHistogram(Histogram);
+
+impl Default for DurationHistogram {
+    fn default() -> Self {
+        Self(Histogram::new([0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]))
+    }
+}
+
+impl Metrics {
+    /// A reconciliation ended.
+    pub fn reconciled(&self, outcome: ReconcileOutcome, took: Duration) {
+        let outcome = match outcome {
+            ReconcileOutcome::Success => "success",
+            ReconcileOutcome::Invalid => "invalid",
+            ReconcileOutcome::Error => "error",
+            ReconcileOutcome::Gone => "gone",
+        };
+        self.reconciliations.get_or_create(&OutcomeLabel { outcome }).inc();
+        self.duration.0.observe(took.as_secs_f64());
+    }
+
+    /// Something went wrong. `reason`: the name of an error variant.
+    pub fn failed(&self, reason: &'static str) {
+        self.errors.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// A request was sent to the API server.
+    pub fn requested(&self, verb: &str) {
+        self.requests.get_or_create(&VerbLabel { verb: verb.to_owned() }).inc();
+    }
+
+    /// An object was looked at.
+    pub fn applied(&self, kind: &str, result: ApplyResult) {
+        self.applies.get_or_create(&ApplyLabels { kind: kind.to_owned(), result: result.as_str() }).inc();
+    }
+
+    /// How many shops there are.
+    pub fn shops(&self, count: usize) {
+        self.shops.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Whether this replica leads.
+    pub fn leads(&self, leads: bool) {
+        self.leader.set(i64::from(leads));
+    }
+
+    /// All of them in the Prometheus text format.
+    pub fn text(&self) -> Result<String, std::fmt::Error> {
+        let mut registry = Registry::with_prefix("ordershop_operator");
+        registry.register("reconciliations", "Reconciliations by outcome", self.reconciliations.clone());
+        registry.register("errors", "Errors by reason", self.errors.clone());
+        registry.register(
+            "reconcile_duration_seconds",
+            "How long a reconciliation takes",
+            self.duration.0.clone(),
+        );
+        registry.register("api_requests", "Requests to the API server by verb", self.requests.clone());
+        registry.register("applies", "Objects looked at, by kind and result", self.applies.clone());
+        registry.register("shops", "OrderShops in the cluster", self.shops.clone());
+        registry.register("leader", "Whether this replica leads", self.leader.clone());
+        let mut text = String::new();
+        encode(&mut text, &registry)?;
+        Ok(text)
+    }
+}

@@ -1,0 +1,192 @@
+//! The life of the operator's process: connects, waits for its CRD and for its turn, reconciles, and ends.
+//!
+//! It ends by itself only when it is told to, or when it can no longer be sure to be the only one that writes.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use kube::{
+    Client,
+    client::{Body, ClientBuilder},
+    runtime::events::{Recorder, Reporter},
+};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+use tower::util::MapRequestLayer;
+use tracing::{error, info, warn};
+
+use crate::{
+    admin::{self, Readiness},
+    controller::{self, backoff::Backoff, labels, reconcile::Context, validate::Defaults},
+    crd::manifest::ManifestError,
+    lease::{Elector, LeaseError},
+    metrics::Metrics,
+};
+
+/// How long a reconciliation that is under way can keep the process from ending.
+const LONGEST_SHUTDOWN: Duration = Duration::from_secs(10);
+
+/// How the operator runs.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    /// The registry and path of the services' images, for shops that do not say otherwise.
+    #[arg(long, env = "ORDERSHOP_DEFAULT_REGISTRY", default_value = "localhost/ordershop")]
+    pub default_registry: String,
+
+    /// The version of the services, for shops that do not say otherwise.
+    #[arg(long, env = "ORDERSHOP_DEFAULT_VERSION", default_value = env!("CARGO_PKG_VERSION"))]
+    pub default_version: String,
+
+    /// The image of Redis, for shops that do not say otherwise.
+    #[arg(long, env = "ORDERSHOP_DEFAULT_REDIS_IMAGE", default_value = "redis:8.0")]
+    pub default_redis_image: String,
+
+    /// Where /livez, /readyz and /metrics are.
+    #[arg(long, env = "ORDERSHOP_ADMIN_LISTEN", default_value = "0.0.0.0:8080")]
+    pub admin_listen: SocketAddr,
+
+    /// The namespace of the Lease by which replicas agree on who writes. Default: the operator's own namespace.
+    #[arg(long, env = "ORDERSHOP_LEASE_NAMESPACE")]
+    pub lease_namespace: Option<String>,
+
+    /// This replica's name in the Lease.
+    #[arg(long, env = "ORDERSHOP_IDENTITY")]
+    pub identity: Option<String>,
+
+    /// What is logged: error, warn, info, debug, trace, also per module.
+    #[arg(long, env = "ORDERSHOP_LOG", default_value = "info")]
+    pub log: String,
+}
+
+/// The operator cannot run, or no longer.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// No API server is configured: neither in the cluster nor by a kubeconfig.
+    #[error("no Kubernetes to talk to: {0}")]
+    Config(#[from] kube::config::InferConfigError),
+    /// The API server's configuration is of no use.
+    #[error("the connection to Kubernetes: {0}")]
+    Client(#[from] kube::Error),
+    /// The admin port cannot be opened, or no longer answers.
+    #[error("the admin port {address}: {source}")]
+    Admin {
+        /// Where it should be.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Signals cannot be received.
+    #[error("signals: {0}")]
+    Signals(std::io::Error),
+    /// Another replica may write now.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+    /// The CRD cannot be printed.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+}
+
+/// Runs the operator until SIGTERM or SIGINT.
+pub async fn run(options: Options) -> Result<(), RunError> {
+    let metrics = Metrics::default();
+    let readiness = Readiness::default();
+    let address = options.admin_listen;
+    let at_admin = |source| RunError::Admin { address, source };
+    let listener = TcpListener::bind(address).await.map_err(at_admin)?;
+    let stop = stopped()?;
+    let client = client(&metrics).await?;
+    let elector = Elector::new(client.clone(), options.lease_namespace.as_deref(), options.identity.clone());
+    info!(version = env!("CARGO_PKG_VERSION"), identity = elector.identity(), admin = %address, "starting");
+
+    tokio::select! {
+        served = admin::serve(listener, readiness.clone(), metrics.clone()) => served.map_err(at_admin),
+        worked = work(options, client, elector, readiness, metrics, stop) => worked,
+    }
+}
+
+/// Waits for the CRD and for the lead, then reconciles until told to stop.
+async fn work(
+    options: Options,
+    client: Client,
+    elector: Elector,
+    readiness: Readiness,
+    metrics: Metrics,
+    stop: watch::Receiver<bool>,
+) -> Result<(), RunError> {
+    let identity = elector.identity().to_owned();
+    let turn = async {
+        controller::wait_for_crd(&client, |why| readiness.pending(why)).await;
+        readiness.ready();
+        elector.acquire().await
+    };
+    let mut lead = tokio::select! {
+        lead = turn => lead,
+        () = told(stop.clone()) => return Ok(()),
+    };
+    metrics.leads(true);
+    info!("leads");
+
+    let context = Arc::new(Context {
+        recorder: Recorder::new(
+            client.clone(),
+            Reporter { controller: labels::FIELD_MANAGER.to_owned(), instance: Some(identity) },
+        ),
+        client,
+        defaults: Defaults {
+            registry: options.default_registry,
+            version: options.default_version,
+            redis_image: options.default_redis_image,
+        },
+        metrics,
+        backoff: Backoff::default(),
+    });
+    let finish = async {
+        told(stop.clone()).await;
+        tokio::time::sleep(LONGEST_SHUTDOWN).await;
+    };
+    tokio::select! {
+        () = controller::run(context, told(stop.clone())) => {}
+        () = finish => warn!("a reconciliation did not end in time"),
+        lost = lead.keep() => {
+            error!(error = %lost, "ends, since another replica may write now");
+            return Err(lost.into());
+        }
+    }
+    lead.release().await;
+    Ok(())
+}
+
+/// A client that counts its requests.
+async fn client(metrics: &Metrics) -> Result<Client, RunError> {
+    let config = kube::Config::infer().await?;
+    let metrics = metrics.clone();
+    let counting = MapRequestLayer::new(move |request: http::Request<Body>| {
+        metrics.requested(request.method().as_str());
+        request
+    });
+    Ok(ClientBuilder::try_from(config)?.with_layer(&counting).build())
+}
+
+/// Becomes true on SIGTERM or SIGINT.
+fn stopped() -> Result<watch::Receiver<bool>, RunError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
+    let (sender, receiver) = watch::channel(false);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        info!("told to stop");
+        sender.send_replace(true);
+        sender.closed().await;
+    });
+    Ok(receiver)
+}
+
+async fn told(mut stop: watch::Receiver<bool>) {
+    // The sender is gone only when the process ends.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
