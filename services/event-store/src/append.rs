@@ -125,7 +125,7 @@ impl Batch {
     }
 }
 
-fn unexpected(words: &[String]) -> AppendError {
+pub(crate) fn unexpected(words: &[String]) -> AppendError {
     AppendError::new(AppendErrorKind::Unavailable, format!("the server answered {words:?}"))
 }
 

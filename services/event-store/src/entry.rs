@@ -19,6 +19,11 @@ impl RawEntry {
         self.fields.iter().find(|(n, _)| n == name.as_bytes()).map(|(_, v)| v.as_slice())
     }
 
+    /// A field as text, whatever bytes it holds.
+    pub(crate) fn lossy(&self, name: &str) -> String {
+        self.field(name).map(String::from_utf8_lossy).unwrap_or_default().into_owned()
+    }
+
     fn text(&self, name: &str) -> Result<Option<&str>, DecodeError> {
         self.field(name)
             .map(std::str::from_utf8)

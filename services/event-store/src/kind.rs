@@ -77,6 +77,13 @@ pub struct StreamName {
 }
 
 impl StreamName {
+    /// The name in a text such as `order_created`: the action is what follows the last underscore.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (family, action) = text.rsplit_once('_')?;
+        (is_valid_name(family) && is_valid_name(action))
+            .then(|| Self { family: family.to_owned().into(), action: action.to_owned().into() })
+    }
+
     /// The family before the underscore: `order` of `order_created`.
     #[must_use]
     pub fn family(&self) -> &str {

@@ -13,6 +13,7 @@
 mod append;
 mod config;
 mod connection;
+mod dead;
 mod entity;
 mod entry;
 mod error;
@@ -32,6 +33,7 @@ pub mod testing;
 
 pub use append::Appended;
 pub use config::Config;
+pub use dead::{DeadLetter, DeadLetters};
 pub use entity::Entity;
 pub use error::{
     AppendError, AppendErrorKind, ConnectError, ConnectErrorKind, DecodeError, ProjectionError, ReadError,

@@ -269,14 +269,44 @@ async fn a_parked_event_holds_back_its_entity_and_nobody_else_and_a_foreign_entr
     eventually("the good ones", || async { versions(&seen, "good") == [1, 2, 3] }).await;
     assert_eq!(versions(&seen, "bad"), [1], "what is behind a dead letter is not handled");
     consumer.stop().await;
-    let letters: Vec<(String, HashMap<String, String>)> =
-        s.command(&["XRANGE", "eventstore:group:group:dead", "-", "+"]).await;
-    let foreign = letters.iter().find(|(_, l)| l["id"] == "1-1").unwrap();
-    assert_eq!(foreign.1["raw.hello"], "\u{fffd}");
-    assert!(foreign.1["reason"].contains("event_id"), "{:?}", foreign.1);
-    let poison = letters.iter().find(|(_, l)| l["reason"] == "poison").unwrap();
-    assert_eq!(poison.1["attempts"], "1");
+    let letters = s.store.dead_letters("group", "account").list(10).await.unwrap();
+    let foreign = letters.iter().find(|l| l.id.ms == 1).unwrap();
+    assert_eq!(foreign.raw, [(b"hello".to_vec(), "\u{fffd}".as_bytes().to_vec())]);
+    assert!(foreign.reason.contains("event_id"), "{foreign:?}");
+    let poison = letters.iter().find(|l| l.reason == "poison").unwrap();
+    assert_eq!((poison.attempts, poison.keys.as_slice()), (1, &["account/bad".to_owned()][..]));
+    assert!(poison.first_failure > 0 && poison.last_failure >= poison.first_failure);
     assert_eq!(pending(&s).await, 0);
+}
+
+#[tokio::test]
+async fn replayed_dead_letters_run_in_order_and_a_replay_asked_for_twice_happens_once() {
+    let s = server().await;
+    history(&s.store, "bad", 4).await;
+    let (seen, cured) = (Seen::default(), Arc::new(AtomicBool::new(false)));
+    let gate = cured.clone();
+    let answer = move |_| {
+        let cured = gate.load(Ordering::SeqCst);
+        async move { if cured { Outcome::Done(Vec::new()) } else { Outcome::Park("poison".into()) } }
+    };
+    let consumers = ["one", "two"].map(|name| {
+        run(&s.store, subscription(name), Recorder { seen: seen.clone(), answer: answer.clone() })
+    });
+    let dead = s.store.dead_letters("group", "account");
+    eventually("four dead letters", || async { dead.count().await.unwrap() == 4 }).await;
+    cured.store(true, Ordering::SeqCst);
+    s.store.append(vec![put("updated", "bad", 9)]).await.unwrap();
+    eventually("a new event queues behind them", || async { dead.count().await.unwrap() == 5 }).await;
+    let letters = dead.list(100).await.unwrap();
+    assert_eq!(dead.replay(&letters).await.unwrap(), 5);
+    assert_eq!(dead.replay(&letters).await.unwrap(), 0);
+    eventually("all are handled", || async { versions(&seen, "bad").len() == 6 && pending(&s).await == 0 })
+        .await;
+    assert_eq!(versions(&seen, "bad"), [1, 1, 2, 3, 4, 5]);
+    for consumer in consumers {
+        consumer.stop().await;
+    }
+    assert_eq!(dead.count().await.unwrap(), 0);
 }
 
 fn note_by(name: &'static str) -> impl Fn(Event) -> std::future::Ready<Outcome> {

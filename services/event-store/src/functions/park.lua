@@ -29,13 +29,19 @@ redis.register_function('@LIB@_park', function(keys, args)
   return { 'ok' }
 end)
 
--- Gives a dead letter back to its group: pending again, and so old that the next consumer that
--- looks for entries of the dead claims it.
--- keys: stream, dead letters, parked. args: group, dead letter's id, original id, JSON of the ordering keys.
+-- Gives dead letters back to their group: pending again, and so old that the next consumer that
+-- looks for entries of the dead claims them. All of a call move in one step, so that no later
+-- event of an entity can come between them.
+-- keys: dead letters, parked, then the streams. args: group, JSON list of
+-- {letter, stream = key's index, id, keys} in the order of their ids.
 redis.register_function('@LIB@_unpark', function(keys, args)
-  local group, letter, id = args[1], args[2], args[3]
-  if redis.call('XDEL', keys[2], letter) == 0 then return { 'gone' } end
-  for _, key in ipairs(cjson.decode(args[4])) do redis.call('ZREM', keys[3], key .. '\0' .. padded(id)) end
-  redis.call('XCLAIM', keys[1], group, 'replay', 0, id, 'IDLE', 86400000, 'FORCE', 'JUSTID')
-  return { 'ok' }
+  local moved = 0
+  for _, l in ipairs(cjson.decode(args[2])) do
+    if redis.call('XDEL', keys[1], l.letter) == 1 then
+      for _, key in ipairs(l.keys) do redis.call('ZREM', keys[2], key .. '\0' .. padded(l.id)) end
+      redis.call('XCLAIM', keys[l.stream], args[1], 'replay', 0, l.id, 'IDLE', 86400000, 'FORCE', 'JUSTID')
+      moved = moved + 1
+    end
+  end
+  return { 'ok', moved }
 end)
