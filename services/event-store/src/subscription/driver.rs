@@ -89,12 +89,13 @@ impl<H: Handler> Driver<H> {
         let mut tick = tokio::time::interval(UPKEEP.min(self.subscription.claim_after / 2));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            self.dispatch().await;
+            let now = Instant::now();
+            self.dispatch(now).await;
             if !reading {
                 let streams = self.inbox.readable();
                 reading = !streams.is_empty() && ask.try_send(streams).is_ok();
             }
-            let wakeup = self.next_wakeup();
+            let wakeup = self.next_wakeup(now);
             tokio::select! {
                 () = cancel.cancelled() => break,
                 Some(read) = reads.recv() => { reading = false; self.take_in(read); }
@@ -108,9 +109,8 @@ impl<H: Handler> Driver<H> {
         self.shut_down(&waker, reader, reads).await;
     }
 
-    fn next_wakeup(&self) -> Instant {
-        let far = Instant::now() + Duration::from_hours(1);
-        self.hold_off.or(self.inbox.next_wakeup()).unwrap_or(far)
+    fn next_wakeup(&self, now: Instant) -> Instant {
+        self.hold_off.or_else(|| self.inbox.next_wakeup(now)).unwrap_or(now + Duration::from_hours(1))
     }
 
     fn take_in(&mut self, read: Read) {
@@ -145,8 +145,7 @@ impl<H: Handler> Driver<H> {
     }
 
     /// Hands out what may be handled now, as far as there are free hands.
-    async fn dispatch(&mut self) {
-        let now = Instant::now();
+    async fn dispatch(&mut self, now: Instant) {
         if self.hold_off.is_some_and(|t| t > now) {
             return;
         }

@@ -148,9 +148,10 @@ impl Inbox {
         }
     }
 
-    /// When the next waiting entry becomes a candidate.
-    pub(super) fn next_wakeup(&self) -> Option<Instant> {
-        self.slots.values().filter(|s| !s.in_hand).filter_map(|s| s.not_before).min()
+    /// When the next entry becomes a candidate that was none at `now`. One whose time had come by
+    /// then and that is still held waits for something else: a free hand, an earlier event.
+    pub(super) fn next_wakeup(&self, now: Instant) -> Option<Instant> {
+        self.slots.values().filter(|s| !s.in_hand).filter_map(|s| s.not_before).filter(|t| *t > now).min()
     }
 
     /// Ids held of one stream.
@@ -210,8 +211,10 @@ mod tests {
         assert_eq!(inbox.failed(place, now), 1);
         inbox.wait_until(place, now + Duration::from_secs(1));
         assert_eq!(ids(&inbox, now), [3]);
-        assert_eq!(inbox.next_wakeup(), Some(now + Duration::from_secs(1)));
-        assert_eq!(ids(&inbox, now + Duration::from_secs(1)), [1, 3]);
+        let then = now + Duration::from_secs(1);
+        assert_eq!(inbox.next_wakeup(now), Some(then));
+        assert_eq!(ids(&inbox, then), [1, 3]);
+        assert_eq!(inbox.next_wakeup(then), None, "its time has come: nothing to wake up for");
     }
 
     #[test]
