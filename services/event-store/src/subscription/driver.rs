@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info, warn};
 
 /// Entries held per stream: several reads, so that handlers never wait for the next one.
@@ -226,9 +227,8 @@ impl<H: Handler> Driver<H> {
         self.tasks.spawn(async move {
             // A handler of its own task: a panic in it is an attempt that failed, not the end of the consumer.
             let asked = event.clone();
-            let outcome = tokio::spawn(async move { handler.handle(&asked).await });
-            let outcome = AbortOnDrop(outcome).await;
-            let settled = match outcome {
+            let asked = tokio::spawn(async move { handler.handle(&asked).await });
+            let settled = match AbortOnDropHandle::new(asked).await {
                 Ok(Outcome::Done(outputs)) => group.finish(&event, outputs).await,
                 Ok(Outcome::Skip(reason)) => {
                     debug!(id = %event.id, stream = %event.stream, reason, "skipped");
@@ -384,25 +384,5 @@ fn letter<'a>(
         reason,
         attempts,
         failing_for: since.map_or(Duration::ZERO, |t| t.elapsed()),
-    }
-}
-
-/// A handler ends with the task that waits for it.
-struct AbortOnDrop(tokio::task::JoinHandle<Outcome>);
-
-impl Future for AbortOnDrop {
-    type Output = Result<Outcome, tokio::task::JoinError>;
-
-    fn poll(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Self::Output> {
-        std::pin::Pin::new(&mut self.0).poll(cx)
-    }
-}
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
