@@ -1,0 +1,39 @@
+//! The way to a shop's gateway, whatever the type of its Service is.
+
+use super::forward::Forward;
+use super::shop::Shop;
+use crate::classic::{Client, Customer};
+use crate::deadline::eventually;
+use anyhow::Result;
+use std::time::Duration;
+
+const PORT: u16 = 5000;
+
+impl Shop {
+    /// A URL on this machine that leads to the gateway for as long as the shop lives.
+    pub async fn url(&self) -> Result<String> {
+        let open = || Forward::open(self.objects(), Self::selector("gateway"), PORT);
+        Ok(self.forward.get_or_try_init(open).await?.url())
+    }
+
+    /// A client of the gateway.
+    pub async fn client(&self) -> Result<Client> {
+        Client::new(&self.url().await?)
+    }
+
+    /// Waits until the gateway answers a read.
+    pub async fn answers(&self, within: Duration) -> Result<Client> {
+        let client = self.client().await?;
+        eventually("the gateway answers", within, async || {
+            client.get::<Vec<Customer>>("/customers").await.map(drop)
+        })
+        .await?;
+        Ok(client)
+    }
+
+    /// The label selector of a component's pods.
+    #[must_use]
+    pub fn selector(component: &str) -> String {
+        format!("app.kubernetes.io/name=ordershop,app.kubernetes.io/component={component}")
+    }
+}

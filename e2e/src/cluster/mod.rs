@@ -1,0 +1,57 @@
+//! An `OrderShop` in a namespace of its own, on whatever cluster the kubeconfig names.
+//!
+//! The operator must be there already. The namespace enforces Pod Security `restricted`; it goes away with
+//! the test, and before that, when the test fails, everything that explains the failure is printed.
+
+mod children;
+mod diagnose;
+mod forward;
+mod gateway;
+mod helm;
+mod namespace;
+mod redis;
+mod shop;
+
+pub use children::{Children, SERVICES};
+pub use helm::{OPERATOR_NAMESPACE, RELEASE, Release, revisions};
+pub use namespace::Namespace;
+pub use shop::{SHOP, Shop, order_shops};
+
+use anyhow::{Context, Result};
+use futures_util::FutureExt;
+use kube::Client;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+/// From apply to Ready, on a slow and busy machine.
+pub const READY_WITHIN: Duration = Duration::from_mins(4);
+/// For what takes a second when all is well.
+pub const SOON: Duration = Duration::from_mins(1);
+
+/// Runs a test on a Ready shop in a new namespace whose name begins with `purpose`.
+pub async fn with_shop(purpose: &str, test: impl AsyncFnOnce(&Shop) -> Result<()>) -> Result<()> {
+    let client = client().await?;
+    let namespace = Namespace::create(&client, purpose).await?;
+    let shop = Shop::new(client.clone(), namespace.name());
+    let whole = AssertUnwindSafe(async {
+        shop.apply().await?;
+        shop.ready(READY_WITHIN).await?;
+        test(&shop).await
+    });
+    let outcome = whole.catch_unwind().await;
+    if !matches!(outcome, Ok(Ok(()))) {
+        diagnose::print(&client, namespace.name()).await;
+    }
+    let removed = namespace.remove().await;
+    match outcome {
+        Ok(outcome) => outcome.and(removed),
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+/// A client of the cluster that the kubeconfig names.
+pub async fn client() -> Result<Client> {
+    Client::try_default()
+        .await
+        .context("no cluster: KUBECONFIG must name one that has the operator (`make up` makes one)")
+}
