@@ -1,3 +1,8 @@
-//! ordershop-billing
+//! The billing service.
 
-fn main() {}
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ordershop_billing::run(ordershop_billing::Args::parse())
+}

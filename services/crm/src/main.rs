@@ -1,3 +1,8 @@
-//! ordershop-crm
+//! The crm service.
 
-fn main() {}
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ordershop_crm::run(ordershop_crm::Args::parse())
+}

@@ -1,3 +1,8 @@
-//! ordershop-customer
+//! The customer service.
 
-fn main() {}
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ordershop_customer::run(ordershop_customer::Args::parse())
+}

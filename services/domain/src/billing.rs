@@ -18,6 +18,9 @@ pub struct Billing {
     pub amount: f64,
     /// Who paid.
     pub customer: BillingCustomer,
+    /// The order it belonged to before its last change, if that was another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved_from: Option<String>,
 }
 
 /// The order's customer at the time of the payment.
@@ -55,12 +58,15 @@ impl Billing {
             name: order.customer.name.clone(),
             email: order.customer.email.clone(),
         };
-        Ok(Self { id, order_id: order.id.clone(), done, amount: money::sum(&order.items), customer })
+        let amount = money::sum(&order.items);
+        Ok(Self { id, order_id: order.id.clone(), done, amount, customer, moved_from: None })
     }
 
     /// The payment, changed to be one of `order`.
     pub fn update(&self, update: &BillingUpdate, order: &Order) -> Result<Self, BillingError> {
-        Self::of(self.id.clone(), order, update.done.unwrap_or(self.done))
+        let billing = Self::of(self.id.clone(), order, update.done.unwrap_or(self.done))?;
+        let moved_from = (billing.order_id != self.order_id).then(|| self.order_id.clone());
+        Ok(Self { moved_from, ..billing })
     }
 }
 
@@ -100,5 +106,7 @@ mod tests {
         );
         let moved = billing.update(&update(Some(1.5)), &other).unwrap();
         assert_eq!((moved.done, moved.amount), (1.5, 1.0));
+        assert_eq!(moved.moved_from.as_deref(), Some("o"));
+        assert_eq!(moved.update(&update(None), &other).unwrap().moved_from, None);
     }
 }

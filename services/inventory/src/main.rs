@@ -1,3 +1,8 @@
-//! ordershop-inventory
+//! The inventory service.
 
-fn main() {}
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ordershop_inventory::run(ordershop_inventory::Args::parse())
+}

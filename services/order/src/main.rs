@@ -1,3 +1,8 @@
-//! ordershop-order
+//! The order service.
 
-fn main() {}
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ordershop_order::run(ordershop_order::Args::parse())
+}

@@ -1,3 +1,8 @@
-//! ordershop-product
+//! The product service.
 
-fn main() {}
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ordershop_product::run(ordershop_product::Args::parse())
+}

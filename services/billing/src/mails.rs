@@ -1,0 +1,37 @@
+//! The mails about money: please pay, and thank you for paying.
+
+use chassis::events;
+use chassis::kinds::{BILLING, ORDER};
+use domain::{Mail, mail};
+use event_store::{Event, Handler, Outcome, Subscription};
+use std::time::Duration;
+
+/// The subscription of one consumer.
+#[must_use]
+pub fn subscription(consumer: &str) -> Subscription {
+    Subscription::new("billing", consumer)
+        .streams([ORDER.stream("updated"), BILLING.stream("created")])
+        .retry(Duration::from_millis(50), Duration::from_secs(5))
+}
+
+/// Handles events of orders and billings.
+#[derive(Debug)]
+pub struct Mails;
+
+impl Handler for Mails {
+    async fn handle(&self, event: &Event) -> Outcome {
+        match due(event) {
+            Ok(Some(mail)) => Outcome::Done(vec![events::mail("requested", &mail)]),
+            Ok(None) => Outcome::Skip("no mail is due".to_owned()),
+            Err(park) => park,
+        }
+    }
+}
+
+fn due(event: &Event) -> Result<Option<Mail>, Outcome> {
+    Ok(match (event.entity_type.as_str(), event.action()) {
+        ("order", "updated") => mail::transfer(event.event_id, &events::decode(event)?),
+        ("billing", "created") => Some(mail::receipt(event.event_id, &events::decode(event)?)),
+        _ => None,
+    })
+}

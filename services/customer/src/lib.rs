@@ -1,0 +1,59 @@
+//! The customer service owns customers: it takes the commands that make, replace and delete them. It
+//! answers no query and reacts to no event.
+
+use chassis::config::{CommonArgs, HttpArgs, RedisArgs};
+use chassis::{App, BoxError, Service, classic, kinds};
+use clap::Parser;
+use domain::{Customer, CustomerDraft};
+use event_store::Kind;
+use std::process::ExitCode;
+
+/// Configuration of the service.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "ordershop-customer", version, about = "The customer service of OrderShop: owns customers.")]
+pub struct Args {
+    /// What every service has.
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// The event store.
+    #[command(flatten)]
+    pub redis: RedisArgs,
+    /// The HTTP API.
+    #[command(flatten)]
+    pub http: HttpArgs,
+}
+
+impl Args {
+    /// The service, not started.
+    pub fn service(&self) -> Service {
+        Service::new("customer", self.common.clone()).with_http(self.http.clone())
+    }
+}
+
+/// Customers as a resource of the HTTP API.
+#[derive(Debug)]
+pub struct Customers;
+
+impl classic::Resource for Customers {
+    type Draft = CustomerDraft;
+    type Entity = Customer;
+    const KIND: Kind = kinds::CUSTOMER;
+    const LIST_PATH: &'static str = "/customers";
+
+    fn entity(id: String, draft: CustomerDraft) -> Customer {
+        draft.into_entity(id)
+    }
+}
+
+/// Sets the service up.
+pub async fn setup(app: App, args: Args) -> Result<(), BoxError> {
+    let store = app.connect(&args.redis).await;
+    app.serve(classic::routes::<Customers>(store));
+    Ok(())
+}
+
+/// Runs the service until it is told to stop.
+#[must_use]
+pub fn run(args: Args) -> ExitCode {
+    args.service().run(move |app| setup(app, args))
+}

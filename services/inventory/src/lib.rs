@@ -1,0 +1,77 @@
+//! The inventory service owns the stock: it takes the commands that make, replace and delete
+//! inventories, and it alone decides what orders hold of them.
+//!
+//! ```text
+//! order_created, order_updated, order_deleted → decide → inventory_updated …
+//!                                                        + inventory_reserved | inventory_rejected
+//! ```
+
+pub mod reserve;
+
+use axum::Router;
+use chassis::config::{CommonArgs, HttpArgs, RedisArgs};
+use chassis::{App, BoxError, Service, classic, kinds};
+use clap::Parser;
+use domain::{Inventory, InventoryDraft};
+use event_store::{EventStore, Kind};
+use std::process::ExitCode;
+
+/// Configuration of the service.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "ordershop-inventory",
+    version,
+    about = "The inventory service of OrderShop: owns the stock and decides what orders hold of it."
+)]
+pub struct Args {
+    /// What every service has.
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// The event store.
+    #[command(flatten)]
+    pub redis: RedisArgs,
+    /// The HTTP API.
+    #[command(flatten)]
+    pub http: HttpArgs,
+}
+
+impl Args {
+    /// The service, not started.
+    pub fn service(&self) -> Service {
+        Service::new("inventory", self.common.clone()).with_http(self.http.clone())
+    }
+}
+
+/// Inventories as a resource of the HTTP API.
+#[derive(Debug)]
+pub struct Inventories;
+
+impl classic::Resource for Inventories {
+    type Draft = InventoryDraft;
+    type Entity = Inventory;
+    const KIND: Kind = kinds::INVENTORY;
+    const LIST_PATH: &'static str = "/inventory";
+
+    fn entity(id: String, draft: InventoryDraft) -> Inventory {
+        draft.into_entity(id)
+    }
+}
+
+/// The commands.
+pub fn routes(store: EventStore) -> Router {
+    classic::routes::<Inventories>(store)
+}
+
+/// Sets the service up.
+pub async fn setup(app: App, args: Args) -> Result<(), BoxError> {
+    let store = app.connect(&args.redis).await;
+    app.subscribe(&store, reserve::subscription(app.consumer()), reserve::Reserve::new(store.clone()));
+    app.serve(routes(store));
+    Ok(())
+}
+
+/// Runs the service until it is told to stop.
+#[must_use]
+pub fn run(args: Args) -> ExitCode {
+    args.service().run(move |app| setup(app, args))
+}

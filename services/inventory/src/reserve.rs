@@ -1,0 +1,96 @@
+//! Reserving: reads what a decision needs, lets `domain` decide, and turns the plan into events
+//! that are accepted only while everything is still as it was read. Decides nothing itself.
+
+use chassis::events;
+use chassis::kinds::{INVENTORY, ORDER, RESERVATION};
+use domain::stock::{self, Demand, Plan, Versioned};
+use domain::{Inventory, Order, Reservation, Verdict};
+use event_store::{Entity, Event, EventStore, Expected, Handler, NewEvent, Outcome, ReadError, Subscription};
+use futures_util::future::try_join_all;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// Events of different customers that are decided at once. Orders of one product compete for it
+/// and all but one of them must decide again, so more hands would mostly undo each other's work.
+const CONCURRENCY: usize = 4;
+
+/// The subscription of one consumer.
+#[must_use]
+pub fn subscription(consumer: &str) -> Subscription {
+    Subscription::new("inventory", consumer)
+        .streams(["created", "updated", "deleted"].map(|action| ORDER.stream(action)))
+        .concurrency(CONCURRENCY)
+        .retry(Duration::from_millis(50), Duration::from_secs(5))
+}
+
+/// Handles events of orders.
+pub struct Reserve {
+    store: EventStore,
+}
+
+impl Reserve {
+    /// A handler that reads from this store.
+    #[must_use]
+    pub fn new(store: EventStore) -> Self {
+        Self { store }
+    }
+
+    async fn plan(&self, demand: &Demand) -> Result<Option<Plan>, ReadError> {
+        let orders: Vec<&str> = demand.orders().iter().map(|wanted| wanted.order_id.as_str()).collect();
+        let of_products =
+            demand.products().into_iter().map(|id| self.store.ids_where(INVENTORY, "product_id", id));
+        let (reservations, on_shelf) = futures_util::future::try_join(
+            self.store.entities(RESERVATION, &orders),
+            try_join_all(of_products),
+        )
+        .await?;
+        let reservations: Vec<Versioned<Reservation>> = versioned(reservations)?;
+        let held = reservations.iter().flat_map(|held| &held.value.lines).map(|line| &line.inventory_id);
+        let ids: BTreeSet<String> = on_shelf.into_iter().flatten().chain(held.cloned()).collect();
+        let ids: Vec<String> = ids.into_iter().collect();
+        let inventories: Vec<Versioned<Inventory>> = versioned(self.store.entities(INVENTORY, &ids).await?)?;
+        Ok(stock::decide(demand, inventories, &reservations))
+    }
+}
+
+fn versioned<T: serde::de::DeserializeOwned>(
+    entities: Vec<Option<Entity>>,
+) -> Result<Vec<Versioned<T>>, ReadError> {
+    let one = |entity: Entity| Ok(Versioned { value: entity.decode()?, version: entity.version });
+    entities.into_iter().flatten().map(one).collect()
+}
+
+impl Handler for Reserve {
+    async fn handle(&self, event: &Event) -> Outcome {
+        let order: Order = match events::decode(event) {
+            Ok(order) => order,
+            Err(park) => return park,
+        };
+        let demand = match Demand::of(&order) {
+            Ok(demand) => demand,
+            Err(reason) => return Outcome::Skip(reason.to_owned()),
+        };
+        match self.plan(&demand).await {
+            Ok(Some(plan)) => Outcome::Done(outputs(&plan)),
+            Ok(None) => Outcome::Skip("it is decided already".to_owned()),
+            Err(error) => Outcome::Retry(error.to_string()),
+        }
+    }
+}
+
+/// The plan's events: all of them, under the versions it was made on, or none.
+fn outputs(plan: &Plan) -> Vec<NewEvent> {
+    let inventories = plan.inventories.iter().map(|stock| {
+        NewEvent::put(INVENTORY, "updated", &stock.value.id, &stock.value)
+            .expect(Expected::Exactly(stock.version))
+    });
+    let reservations = plan.reservations.iter().map(|(reservation, verdict, version)| {
+        let action = match verdict {
+            Verdict::Reserved => "reserved",
+            Verdict::Rejected => "rejected",
+        };
+        NewEvent::put(RESERVATION, action, &reservation.id, reservation)
+            .expect(version.map_or(Expected::None, Expected::Exactly))
+    });
+    inventories.chain(reservations).collect()
+}

@@ -1,0 +1,93 @@
+//! What other services' events do to orders: a decision of inventory confirms or rejects, a
+//! payment marks as billed. The decisions stand in `domain`; here is reading and appending only.
+
+use chassis::events;
+use chassis::kinds::{BILLING, ORDER, RESERVATION};
+use domain::{Billing, Order, Reservation, Verdict};
+use event_store::{Event, EventStore, Expected, Handler, NewEvent, Outcome, ReadError, Subscription};
+use std::time::Duration;
+
+/// The subscription of one consumer.
+#[must_use]
+pub fn subscription(consumer: &str) -> Subscription {
+    let decisions = ["reserved", "rejected"].map(|action| RESERVATION.stream(action));
+    let billings = ["created", "updated", "deleted"].map(|action| BILLING.stream(action));
+    Subscription::new("order", consumer)
+        .streams(decisions.into_iter().chain(billings))
+        .retry(Duration::from_millis(50), Duration::from_secs(5))
+}
+
+/// Handles events of reservations and billings.
+pub struct Decide {
+    store: EventStore,
+}
+
+/// Why there is no next state: of no interest, or to be told to the store.
+enum Not {
+    Wanted(&'static str),
+    Handled(Outcome),
+}
+
+impl From<ReadError> for Not {
+    fn from(error: ReadError) -> Self {
+        Self::Handled(Outcome::Retry(error.to_string()))
+    }
+}
+
+impl Decide {
+    /// A handler that reads from this store.
+    #[must_use]
+    pub fn new(store: EventStore) -> Self {
+        Self { store }
+    }
+
+    async fn order(&self, id: &str) -> Result<Option<(Order, u64)>, Not> {
+        let Some(entity) = self.store.entity(ORDER, id).await? else { return Ok(None) };
+        // What cannot be read now will not be readable later: no retry.
+        let order = entity.decode().map_err(|error| Not::Handled(Outcome::Park(error.to_string())))?;
+        Ok(Some((order, entity.version)))
+    }
+
+    async fn decided(&self, event: &Event, verdict: Verdict) -> Result<Vec<NewEvent>, Not> {
+        let decision: Reservation = events::decode(event).map_err(Not::Handled)?;
+        if decision.released {
+            return Err(Not::Wanted("the order is deleted"));
+        }
+        let (order, version) =
+            self.order(&decision.order_id).await?.ok_or(Not::Wanted("the order is deleted"))?;
+        let next = order.decide(verdict, &decision).ok_or(Not::Wanted("the order does not wait for this"))?;
+        Ok(vec![updated(&next, version)])
+    }
+
+    /// Orders are billed while there is a billing of theirs, however many there were.
+    async fn billed(&self, event: &Event) -> Result<Vec<NewEvent>, Not> {
+        let billing: Billing = events::decode(event).map_err(Not::Handled)?;
+        let mut outputs = Vec::new();
+        for id in [Some(&billing.order_id), billing.moved_from.as_ref()].into_iter().flatten() {
+            // The order first: a billing that comes after it was read changes its version.
+            let Some((order, version)) = self.order(id).await? else { continue };
+            let billings = self.store.ids_where(BILLING, "order_id", id).await?;
+            outputs.extend(order.bill(!billings.is_empty()).map(|next| updated(&next, version)));
+        }
+        if outputs.is_empty() { Err(Not::Wanted("the order stands so, or is deleted")) } else { Ok(outputs) }
+    }
+}
+
+fn updated(order: &Order, version: u64) -> NewEvent {
+    events::order("updated", order).expect(Expected::Exactly(version))
+}
+
+impl Handler for Decide {
+    async fn handle(&self, event: &Event) -> Outcome {
+        let next = match (event.entity_type.as_str(), event.action()) {
+            ("reservation", "reserved") => self.decided(event, Verdict::Reserved).await,
+            ("reservation", "rejected") => self.decided(event, Verdict::Rejected).await,
+            _ => self.billed(event).await,
+        };
+        match next {
+            Ok(outputs) => Outcome::Done(outputs),
+            Err(Not::Wanted(reason)) => Outcome::Skip(reason.to_owned()),
+            Err(Not::Handled(outcome)) => outcome,
+        }
+    }
+}

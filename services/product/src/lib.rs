@@ -1,0 +1,59 @@
+//! The product service owns products: it takes the commands that make, replace and delete them. It
+//! answers no query and reacts to no event.
+
+use chassis::config::{CommonArgs, HttpArgs, RedisArgs};
+use chassis::{App, BoxError, Service, classic, kinds};
+use clap::Parser;
+use domain::{Product, ProductDraft};
+use event_store::Kind;
+use std::process::ExitCode;
+
+/// Configuration of the service.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "ordershop-product", version, about = "The product service of OrderShop: owns products.")]
+pub struct Args {
+    /// What every service has.
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// The event store.
+    #[command(flatten)]
+    pub redis: RedisArgs,
+    /// The HTTP API.
+    #[command(flatten)]
+    pub http: HttpArgs,
+}
+
+impl Args {
+    /// The service, not started.
+    pub fn service(&self) -> Service {
+        Service::new("product", self.common.clone()).with_http(self.http.clone())
+    }
+}
+
+/// Products as a resource of the HTTP API.
+#[derive(Debug)]
+pub struct Products;
+
+impl classic::Resource for Products {
+    type Draft = ProductDraft;
+    type Entity = Product;
+    const KIND: Kind = kinds::PRODUCT;
+    const LIST_PATH: &'static str = "/products";
+
+    fn entity(id: String, draft: ProductDraft) -> Product {
+        draft.into_entity(id)
+    }
+}
+
+/// Sets the service up.
+pub async fn setup(app: App, args: Args) -> Result<(), BoxError> {
+    let store = app.connect(&args.redis).await;
+    app.serve(classic::routes::<Products>(store));
+    Ok(())
+}
+
+/// Runs the service until it is told to stop.
+#[must_use]
+pub fn run(args: Args) -> ExitCode {
+    args.service().run(move |app| setup(app, args))
+}
