@@ -3,13 +3,12 @@
 use anyhow::{Context, Result, ensure};
 use e2e::classic::{self, Client, Customer, Order};
 use e2e::deadline::eventually;
-use e2e::demo::{Demo, PROCESSES, kill, repository, run};
+use e2e::demo::{Demo, PROCESSES, kill};
 use e2e::readme;
 use e2e::redis::Cli;
 use serde_json::{Value, json};
 use std::time::Duration;
 use tempfile::TempDir;
-use tokio::process::Command;
 
 const SOON: Duration = Duration::from_secs(30);
 const MAILS_OF_A_RUN: usize = 32;
@@ -135,17 +134,9 @@ async fn a_second_demo_says_what_is_in_its_way() -> Result<()> {
 
 #[tokio::test]
 async fn the_commands_of_the_readme_work() -> Result<()> {
-    let text = std::fs::read_to_string(repository().join("README.md"))?;
-    let commands = readme::commands(&text, "demo");
-    ensure!(!commands.is_empty(), "README.md has no commands for the demo");
     let demo = Demo::seeded().await?;
-    for command in commands {
-        let command = command
-            .replace("localhost:5000", &format!("localhost:{}", demo.port))
-            .replace("redis-cli -p 6390", &format!("redis-cli -e -p {}", demo.redis_port));
-        let answer = run(Command::new("bash").args(["-euo", "pipefail", "-c", &command])).await?;
-        ensure!(!answer.trim().is_empty(), "no output: {command}");
-    }
+    let (url, redis) = (format!("localhost:{}", demo.port), format!("redis-cli -e -p {}", demo.redis_port));
+    readme::run("demo", &[("localhost:5000", &url), ("redis-cli -p 6390", &redis)]).await?;
     demo.end("TERM").await.map(drop)
 }
 

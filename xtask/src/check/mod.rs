@@ -2,6 +2,7 @@
 
 mod generated;
 mod licences;
+mod links;
 
 pub(crate) use generated::write as generate;
 
@@ -13,8 +14,9 @@ use std::process::Command;
 pub(crate) type Check = (&'static str, fn() -> Result<()>);
 
 /// All checks, the quick ones first.
-pub(crate) const CHECKS: [Check; 5] = [
+pub(crate) const CHECKS: [Check; 6] = [
     ("format", format),
+    ("links in the documents", links::check),
     ("licences and sources of all dependencies", licences::check),
     ("lints, every warning an error", lints),
     ("documentation builds, no broken link", documentation),
