@@ -76,12 +76,15 @@ impl Refs {
 /// `cargo xtask images`
 pub(crate) fn run(args: Args) -> Result<()> {
     let Args { load, print, name } = args;
-    if load {
+    if load || !print {
+        // Cargo has a lock of its own, and the cluster is free meanwhile.
+        let programs = compile()?;
         let _lock = tools::lock()?;
-        build_and_load(&cluster::running(&name)?)?;
-    } else if !print {
-        let _lock = tools::lock()?;
-        build(&Engine::detect()?, &[])?;
+        if load {
+            build_and_load(&cluster::running(&name)?, &programs)?;
+        } else {
+            build(&Engine::detect()?, &programs, &[])?;
+        }
     }
     if print {
         println!("{}", serde_json::to_string(&refs()?)?);
@@ -96,11 +99,11 @@ pub(crate) fn refs() -> Result<Refs> {
     Ok(serde_json::from_slice(&text)?)
 }
 
-/// Builds what changed and loads what the cluster does not have. Call with the lock held.
-pub(crate) fn build_and_load(cluster: &Cluster) -> Result<Refs> {
+/// Makes images of what changed and loads those that the cluster does not have. Call with the lock held.
+pub(crate) fn build_and_load(cluster: &Cluster, programs: &Path) -> Result<Refs> {
     let engine = cluster.engine()?;
     let present = cluster.images()?;
-    let refs = build(&engine, &present)?;
+    let refs = build(&engine, programs, &present)?;
     let missing: Vec<String> = refs.all().into_iter().filter(|image| !present.contains(image)).collect();
     if missing.is_empty() {
         eprintln!("  ok the cluster has images {} already", refs.version);
@@ -111,15 +114,14 @@ pub(crate) fn build_and_load(cluster: &Cluster) -> Result<Refs> {
 }
 
 /// Images that are in `present` already are not built again.
-fn build(engine: &Engine, present: &[String]) -> Result<Refs> {
-    let programs = step("build the nine services and the operator", compile)?;
-    let refs = Refs::of(version(&programs)?, redis_reference()?);
+fn build(engine: &Engine, programs: &Path, present: &[String]) -> Result<Refs> {
+    let refs = Refs::of(version(programs)?, redis_reference()?);
     let wanted: Vec<String> = refs.all().into_iter().filter(|image| !present.contains(image)).collect();
     let absent = wanted.iter().any(|image| !engine.has_image(image));
     if absent {
         let scratch = tools::scratch()?;
         step(&format!("images {}", refs.version), || {
-            build_programs(engine, &refs, &programs, &scratch.join("programs"))
+            build_programs(engine, &refs, programs, &scratch.join("programs"))
         })?;
         if refs.redis_image.starts_with(REGISTRY) && !engine.has_image(&refs.redis_image) {
             step(&format!("image {}", refs.redis_image), || build_redis(engine, &refs))?;
@@ -140,29 +142,10 @@ fn folder() -> Result<PathBuf> {
     Ok(cache::dir()?.join("images"))
 }
 
-/// One build of all programs, linked statically. Returns the folder of the programs.
-fn compile() -> Result<PathBuf> {
-    let target = host_triple()?;
-    let flags = format!("CARGO_TARGET_{}_RUSTFLAGS", target.to_uppercase().replace('-', "_"));
-    let folder = cache::target_dir()?;
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo
-        .current_dir(tools::root())
-        .args(["build", "--quiet", "--locked", "--profile", "image", "--target", &target])
-        // Static, so that an image needs nothing but the program.
-        .env(flags, "-C target-feature=+crt-static")
-        .env("CARGO_TARGET_DIR", &folder);
-    for program in PROGRAMS {
-        cargo.args(["-p", &format!("ordershop-{program}")]);
-    }
-    cargo.run()?;
-    Ok(folder.join(target).join("image"))
-}
-
-fn host_triple() -> Result<String> {
-    let text = Command::new("rustc").arg("-vV").text()?;
-    let triple = text.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(triple.context("rustc names no host")?.to_owned())
+/// Builds the programs that the images hold; the folder of them.
+pub(crate) fn compile() -> Result<PathBuf> {
+    step("build the nine services", crate::build::services)?;
+    step("build the operator", crate::build::operator)
 }
 
 fn version(programs: &Path) -> Result<String> {

@@ -72,10 +72,10 @@ pub(crate) fn lock() -> Result<File> {
 
 /// A folder for files of one run; what a killed run left there is removed first. Call with the lock held.
 pub(crate) fn scratch() -> Result<PathBuf> {
-    let dir = cache::dir()?.join("tmp");
-    if dir.exists() {
-        std::fs::remove_dir_all(&dir).with_context(|| format!("cannot empty {}", dir.display()))?;
-    }
-    std::fs::create_dir_all(&dir)?;
+    let all = cache::dir()?.join("tmp");
+    // A helper of a killed run may still be writing: what cannot be removed now is removed next time.
+    let _ = std::fs::remove_dir_all(&all);
+    let dir = all.join(std::process::id().to_string());
+    std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
     Ok(dir)
 }

@@ -34,10 +34,14 @@ pub(crate) struct DownArgs {
 /// Cluster, images, operator, sample; ends when the shop answers.
 pub(crate) fn up(args: UpArgs) -> Result<()> {
     let start = Instant::now();
-    let _lock = tools::lock()?;
-    let cluster = cluster::ensure(cluster::DEFAULT_NAME, args.workers)?;
+    let lock = tools::lock()?;
+    cluster::ensure(cluster::DEFAULT_NAME, args.workers)?;
     go::ensure(&[&go::HELM])?;
-    let refs = images::build_and_load(&cluster)?;
+    drop(lock);
+    let programs = images::compile()?;
+    let _lock = tools::lock()?;
+    let cluster = cluster::running(cluster::DEFAULT_NAME)?;
+    let refs = images::build_and_load(&cluster, &programs)?;
     step("operator (helm)", || install_operator(&cluster, &refs))?;
     let applied = Instant::now();
     step("apply the sample OrderShop", || apply_sample(&cluster))?;

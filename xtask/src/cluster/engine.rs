@@ -112,13 +112,16 @@ impl Engine {
     /// The nodes of a cluster, whatever their state.
     pub(crate) fn containers(&self, cluster: &str) -> Result<Vec<Container>> {
         let label = format!("label=io.x-k8s.kind.cluster={cluster}");
-        let text = self
-            .command()
-            .args(["ps", "-a", "--filter", &label, "--format", "{{.Names}} {{.State}}"])
-            .text()?;
-        Ok(text
+        let names = self.command().args(["ps", "-a", "--filter", &label, "--format", "{{.Names}}"]).text()?;
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut inspect = self.command();
+        inspect.args(["container", "inspect", "-f", "{{.Name}} {{.State.Status}}"]).args(names.lines());
+        Ok(inspect
+            .text()?
             .lines()
-            .filter_map(|line| line.split_once(' '))
+            .filter_map(|line| line.trim_start_matches('/').split_once(' '))
             .map(|(name, state)| Container { name: name.to_owned(), state: state.to_owned() })
             .collect())
     }

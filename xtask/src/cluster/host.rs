@@ -71,12 +71,12 @@ pub(crate) fn restore(engine: &Engine) -> Result<()> {
     if engine.is_podman() {
         let folder = podman_folder()?;
         unmount_below(&folder)?;
-        // The boot id goes with it: the next podman must not look for what was running.
         for path in [folder.join("run"), folder.join("tmp")] {
             if path.exists() {
                 fs::remove_dir_all(path)?;
             }
         }
+        remove_empty_cgroups();
         for family in ["iptables", "ip6tables"] {
             remove_unused_chains(family)?;
         }
@@ -133,6 +133,15 @@ fn unmount_below(folder: &Path) -> Result<()> {
         Command::new("umount").arg(point).run()?;
     }
     Ok(())
+}
+
+/// podman leaves the parent of its containers' control groups in every hierarchy.
+fn remove_empty_cgroups() {
+    let hierarchies = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|entry| entry.path());
+    for hierarchy in hierarchies.chain([PathBuf::from("/sys/fs/cgroup")]) {
+        // fails, as it should, while a container is in it
+        let _ = fs::remove_dir(hierarchy.join("libpod_parent"));
+    }
 }
 
 /// netavark leaves its chains and the jumps to them when the last container is gone.

@@ -2,7 +2,7 @@
 
 use super::engine::Engine;
 use super::state::State;
-use super::{NODE_PORT, kubeconfig_of};
+use super::{NODE_PORT, kubeconfig_of, network};
 use crate::tools::{Run, go};
 use anyhow::{Context, Result};
 use serde_json::json;
@@ -14,9 +14,10 @@ use std::process::Command;
 pub(crate) fn command(engine: &Engine, cluster: &str) -> Result<Command> {
     let mut kind = go::KIND.command()?;
     engine.set_env(&mut kind);
+    let network = network(cluster)?;
     kind.env("KIND_EXPERIMENTAL_PROVIDER", engine.name())
-        .env("KIND_EXPERIMENTAL_PODMAN_NETWORK", cluster)
-        .env("KIND_EXPERIMENTAL_DOCKER_NETWORK", cluster);
+        .env("KIND_EXPERIMENTAL_PODMAN_NETWORK", &network)
+        .env("KIND_EXPERIMENTAL_DOCKER_NETWORK", &network);
     Ok(kind)
 }
 

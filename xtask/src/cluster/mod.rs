@@ -17,6 +17,7 @@ use state::State;
 use crate::tools::{self, Run, go};
 use crate::{cache, step::step};
 use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -199,6 +200,13 @@ fn kubeconfig_of(name: &str) -> Result<PathBuf> {
     Ok(cache::dir()?.join(file))
 }
 
+/// The cluster's network. Firewall chains are named after it on the whole machine, so another cache needs another name.
+fn network(name: &str) -> Result<String> {
+    let cache = cache::dir()?;
+    let hash = Sha256::digest(cache.as_os_str().as_encoded_bytes());
+    Ok(format!("{name}-{}", &go::hex(&hash)[..6]))
+}
+
 /// kubectl and helm keep even their caches out of the user's home.
 pub(crate) fn set_client_env(command: &mut Command, name: &str) -> Result<()> {
     let cache = cache::dir()?;
@@ -290,7 +298,7 @@ fn create(name: &str, workers: usize) -> Result<Cluster> {
     delete_nodes(&engine, name)?;
     go::ensure(&[&go::KIND, &go::KUBECTL])?;
     state.image = node_image::ensure(&engine)?;
-    engine.ensure_network(name)?;
+    engine.ensure_network(&network(name)?)?;
     step(&format!("kind create cluster {name} ({})", engine.name()), || {
         kind::create(&engine, name, &state, &kubeconfig_of(name)?)
     })?;
@@ -320,7 +328,7 @@ pub(crate) fn down(name: &str) -> Result<()> {
     };
     if engine.is_usable() {
         delete_nodes(&engine, name)?;
-        engine.remove_network(name)?;
+        engine.remove_network(&network(name)?)?;
     }
     State::remove(name)?;
     if State::names()?.is_empty() {
