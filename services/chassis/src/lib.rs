@@ -9,6 +9,7 @@
 //! what a route answers in the service that owns it.
 
 mod admin;
+mod app;
 pub mod body;
 pub mod classic;
 pub mod config;
@@ -27,8 +28,9 @@ mod signal;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+pub use app::App;
 pub use body::RawJson;
 pub use context::Context;
 pub use health::Gate;
 pub use problem::Problem;
-pub use service::{App, BoxError, Running, Service, StartError};
+pub use service::{BoxError, Running, Service, StartError};

@@ -1,40 +1,29 @@
-//! The life of a service: start, connect, serve, stop. A service says what it needs on an [`App`];
-//! the order in which things begin and end is decided here, once.
+//! The life of a service: start, serve, stop. A service says what it needs on an [`App`]; the order
+//! in which things begin and end is decided here, once.
 //!
 //! ```text
 //! start   admin port up (alive) → API up (503) → set-up → connected → ready
 //! stop    not ready → requests in flight answered → events in flight finished → exit 0
 //! ```
 
-use crate::config::{CommonArgs, HttpArgs, RedisArgs};
-use crate::health::{Gate, Readiness};
+use crate::app::App;
+use crate::config::{CommonArgs, HttpArgs};
+use crate::health::Readiness;
 use crate::metrics::Metrics;
-use crate::observe::Groups;
-use crate::problem::Problem;
 use crate::signal::Signals;
 use crate::{admin, http, listen, log};
-use axum::Router;
-use axum::extract::Request;
-use axum::response::{IntoResponse, Response};
-use event_store::{Event, EventStore, Handler, Projection, Subscription, View, Write};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::ServiceExt;
 
 /// Any error of a set-up.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-/// The first wait between two attempts to connect; doubles up to the longest.
-const FIRST_RETRY: Duration = Duration::from_millis(50);
-const LONGEST_RETRY: Duration = Duration::from_secs(2);
 
 /// Why a service could not start.
 #[derive(Debug, thiserror::Error)]
@@ -154,20 +143,12 @@ impl Service {
         let (failures, failed) = mpsc::unbounded_channel();
         let readiness = Readiness::default();
         let serving = api.is_some().then(|| readiness.gate("api", "the API is not set up yet"));
-        let app = App {
-            name: self.name,
-            consumer: self.common.consumer(self.name).into(),
-            readiness,
-            metrics: Metrics::new(self.name),
-            routes: Arc::new(OnceLock::new()),
-            serving,
-            cancel: CancellationToken::new(),
-            tasks: TaskTracker::new(),
-            failures,
-        };
+        let bounds = Bounds::of(self.common.shutdown(), api.is_some());
+        let app = App::new(self.name, &self.common, readiness, serving, bounds.events, failures);
         let mut running = Running {
             admin: admin.1,
             api: None,
+            drain: bounds.requests,
             stopping: CancellationToken::new(),
             gone: CancellationToken::new(),
             requests: TaskTracker::new(),
@@ -175,8 +156,9 @@ impl Service {
             failed,
             app: app.clone(),
         };
-        let router =
-            http::dressed(admin::router(app.readiness.clone(), app.metrics.clone()), Metrics::new(self.name));
+        // Probes are not requests of the shop: they are counted nowhere.
+        let uncounted = Metrics::new(self.name);
+        let router = http::dressed(admin::router(app.readiness().clone(), app.metrics().clone()), uncounted);
         tokio::spawn(listen::serve(admin.0, router, running.gone.clone()));
         if let Some((listener, address)) = api {
             running.api = Some(address);
@@ -187,14 +169,14 @@ impl Service {
 
         let cut = running.setup.clone();
         tokio::spawn(async move {
-            let failures = app.failures.clone();
+            let report = app.clone();
             let setup = tokio::spawn(cut.run_until_cancelled_owned(setup(app)));
             let reason = match setup.await {
                 Ok(Some(Err(error))) => format!("set-up failed: {error}"),
                 Err(error) => format!("set-up failed: {error}"),
                 Ok(_) => return,
             };
-            let _ = failures.send(reason);
+            report.fail(reason);
         });
         Ok(running)
     }
@@ -209,162 +191,13 @@ async fn bind(flag: &'static str, address: SocketAddr) -> Result<(TcpListener, S
     bound.await.map_err(|source| StartError::Listen { flag, address, source })
 }
 
-/// What a service sets itself up on. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct App {
-    name: &'static str,
-    consumer: Arc<str>,
-    readiness: Readiness,
-    metrics: Metrics,
-    routes: Arc<OnceLock<Router>>,
-    serving: Option<Gate>,
-    cancel: CancellationToken,
-    tasks: TaskTracker,
-    failures: mpsc::UnboundedSender<String>,
-}
-
-impl App {
-    /// This process' name among the consumers of its group.
-    #[must_use]
-    pub fn consumer(&self) -> &str {
-        &self.consumer
-    }
-
-    /// Cancelled when tasks must end: after the last request in flight was answered.
-    #[must_use]
-    pub fn cancelled(&self) -> CancellationToken {
-        self.cancel.clone()
-    }
-
-    /// A further condition of readiness; closed for `reason` until it is opened.
-    #[must_use]
-    pub fn gate(&self, name: &str, reason: &str) -> Gate {
-        self.readiness.gate(name, reason)
-    }
-
-    /// The event store; waits for as long as Redis is away. The service is not ready meanwhile, and
-    /// whenever the store does not answer later.
-    pub async fn connect(&self, redis: &RedisArgs) -> EventStore {
-        let gate = self.gate("redis", "not connected yet");
-        let mut wait = FIRST_RETRY;
-        let mut told = String::new();
-        let store = loop {
-            let error = match EventStore::connect(redis.store()).await {
-                Ok(store) => break store,
-                Err(error) => error.to_string(),
-            };
-            if error == told {
-                tracing::debug!(error, "still not connected to the event store");
-            } else {
-                tracing::warn!(error, "not connected to the event store; trying again until it is there");
-            }
-            gate.close(format!("not connected: {error}"));
-            told = error;
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(LONGEST_RETRY);
-        };
-        let probed = store.clone();
-        self.readiness.probe("redis", move || {
-            let store = probed.clone();
-            async move { store.ping().await.map_err(|error| error.to_string()) }
-        });
-        tracing::info!("connected to the event store");
-        store
-    }
-
-    /// From now on the HTTP API answers with these routes; 503 before.
-    ///
-    /// Unknown routes, wrong methods and panics are answered as problems; the first call counts.
-    pub fn serve(&self, routes: Router) {
-        if self.routes.set(http::dressed(routes, self.metrics.clone())).is_ok()
-            && let Some(gate) = &self.serving
-        {
-            gate.open();
-        }
-    }
-
-    /// Handles the events of a subscription until the service stops.
-    pub fn subscribe(&self, store: &EventStore, subscription: Subscription, handler: impl Handler + 'static) {
-        let consumer = store.subscribe(subscription);
-        let observation = consumer.observe();
-        self.metrics.collect(Groups::new(self.name, observation.clone()));
-        self.readiness.probe("subscription", move || {
-            let ready = observation.ready();
-            async move { if ready { Ok(()) } else { Err("the group is not being read yet".to_owned()) } }
-        });
-        let cancel = self.cancelled();
-        self.spawn("subscription", async move { consumer.run(handler, cancel).await });
-    }
-
-    /// Keeps a projection up to date until the service stops; its view for reading. The service is
-    /// ready when the projection has once caught up with the log.
-    pub fn project<F>(&self, store: &EventStore, projection: Projection, writes: F) -> View
-    where
-        F: Fn(&Event) -> Vec<Write> + Send + Sync + 'static,
-    {
-        let projector = store.project(projection);
-        let view = projector.view();
-        let cancel = self.cancelled();
-        self.spawn("projection", async move { projector.run(writes, cancel).await });
-        let gate = self.gate("projection", "not caught up with the log yet");
-        let (store, reader, cancel) = (store.clone(), view.clone(), self.cancelled());
-        self.spawn("catch-up", async move {
-            let caught_up = async {
-                loop {
-                    match store.head().await {
-                        Ok(head) if reader.wait_until(head, Duration::from_secs(1)).await.is_ok() => break,
-                        Ok(_) => {}
-                        Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
-                    }
-                }
-            };
-            if cancel.run_until_cancelled(caught_up).await.is_some() {
-                gate.open();
-                cancel.cancelled().await;
-            }
-        });
-        view
-    }
-
-    /// Runs a task until the service stops. It must end when [`App::cancelled`] is, and not before:
-    /// its early end, or a panic in it, ends the process.
-    pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
-        let (cancel, failures) = (self.cancelled(), self.failures.clone());
-        self.tasks.spawn(async move {
-            let reason = match tokio::spawn(task).await {
-                Err(error) => format!("{name}: {error}"),
-                Ok(()) if !cancel.is_cancelled() => format!("{name} ended by itself"),
-                Ok(()) => return,
-            };
-            let _ = failures.send(reason);
-        });
-    }
-
-    /// What listens from the start: the routes, or 503 while there are none.
-    fn front(&self) -> Router {
-        let routes = self.routes.clone();
-        let early = http::dressed(
-            Router::new()
-                .route("/{*path}", axum::routing::any(not_yet))
-                .route("/", axum::routing::any(not_yet)),
-            self.metrics.clone(),
-        );
-        Router::new().fallback_service(tower::service_fn(move |request: Request| {
-            routes.get().unwrap_or(&early).clone().oneshot(request)
-        }))
-    }
-}
-
-async fn not_yet() -> Response {
-    Problem::unavailable("this service is starting, or cannot reach the event store").into_response()
-}
-
 /// A started service.
 #[derive(Debug)]
 pub struct Running {
     admin: SocketAddr,
     api: Option<SocketAddr>,
     app: App,
+    drain: Duration,
     /// No new requests.
     stopping: CancellationToken,
     /// No admin port.
@@ -401,12 +234,47 @@ impl Running {
     pub async fn stop(self) {
         self.app.gate("process", "stopping").close("stopping");
         self.setup.cancel();
-        // Requests in flight may wait for events that this very service handles: they go first.
+        // Requests in flight may wait for events that this very service handles: they go first. A
+        // client that does not end must not keep the events from being finished well.
         self.stopping.cancel();
+        if tokio::time::timeout(self.drain, self.requests.wait()).await.is_err() {
+            tracing::warn!("requests are still in flight; ending the handling of events before them");
+        }
+        self.app.end_tasks().await;
         self.requests.wait().await;
-        self.app.cancel.cancel();
-        self.app.tasks.close();
-        self.app.tasks.wait().await;
         self.gone.cancel();
+    }
+}
+
+/// How the time for a shutdown is shared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Bounds {
+    /// For the requests in flight, before events are ended.
+    requests: Duration,
+    /// For the events in flight, after that.
+    events: Duration,
+}
+
+impl Bounds {
+    fn of(whole: Duration, has_api: bool) -> Self {
+        if has_api {
+            Self { requests: whole * 6 / 10, events: whole * 3 / 10 }
+        } else {
+            Self { requests: Duration::ZERO, events: whole * 8 / 10 }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_shutdown_takes_stays_within_its_bound() {
+        for has_api in [true, false] {
+            let whole = Duration::from_secs(10);
+            let Bounds { requests, events } = Bounds::of(whole, has_api);
+            assert!(requests + events < whole && events > Duration::from_secs(2));
+        }
     }
 }
