@@ -4,14 +4,11 @@ use chassis::events;
 use chassis::kinds::{BILLING, ORDER};
 use domain::{Mail, mail};
 use event_store::{Event, Handler, Outcome, Subscription};
-use std::time::Duration;
 
 /// The subscription of one consumer.
 #[must_use]
 pub fn subscription(consumer: &str) -> Subscription {
-    Subscription::new("billing", consumer)
-        .streams([ORDER.stream("updated"), BILLING.stream("created")])
-        .retry(Duration::from_millis(50), Duration::from_secs(5))
+    events::subscription("billing", consumer).streams([ORDER.stream("updated"), BILLING.stream("created")])
 }
 
 /// Handles events of orders and billings.

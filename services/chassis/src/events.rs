@@ -1,11 +1,13 @@
 //! Events of entities that belong to a customer. All of them are ordered with that customer's
 //! others, so that whoever mails a customer does it in the order in which things happened. Made
-//! here only, because one event without the key would break the order of all.
+//! here only, because one event without the key would break the order of all. And what every
+//! handler of events does alike: how it subscribes, how it reads what an event carries.
 
 use crate::kinds::{BILLING, CUSTOMER, MAIL, ORDER};
 use domain::{Billing, Mail, Order};
-use event_store::{Event, NewEvent, Outcome};
+use event_store::{Event, NewEvent, Outcome, Subscription};
 use serde::de::DeserializeOwned;
+use std::time::Duration;
 
 /// An event that leaves an order in this state.
 pub fn order(action: &'static str, order: &Order) -> NewEvent {
@@ -32,6 +34,15 @@ pub fn billing_deleted(last: &Billing) -> NewEvent {
 /// An event that leaves a mail in this state: requested, sent or failed.
 pub fn mail(action: &'static str, mail: &Mail) -> NewEvent {
     NewEvent::put(MAIL, action, &mail.id, mail).ordered_with(CUSTOMER.ordering_key(&mail.customer_id))
+}
+
+/// A service's subscription: its group is its name. Handlers here take milliseconds, so a consumer
+/// that shows no sign of life for seconds is gone, and callers are waiting for what it held.
+#[must_use]
+pub fn subscription(service: &str, consumer: &str) -> Subscription {
+    Subscription::new(service, consumer)
+        .claim_after(Duration::from_secs(5))
+        .retry(Duration::from_millis(50), Duration::from_secs(5))
 }
 
 /// What an event carries; an event that carries something else is parked, for it will never be

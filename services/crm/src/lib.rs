@@ -8,7 +8,6 @@ use clap::Parser;
 use domain::{Mail, mail};
 use event_store::{Event, Handler, Outcome, Subscription};
 use std::process::ExitCode;
-use std::time::Duration;
 
 /// Configuration of the service.
 #[derive(Clone, Debug, Parser)]
@@ -36,9 +35,11 @@ impl Args {
 /// The subscription of one consumer.
 #[must_use]
 pub fn subscription(consumer: &str) -> Subscription {
-    Subscription::new("crm", consumer)
-        .streams([CUSTOMER.stream("created"), CUSTOMER.stream("deleted"), ORDER.stream("updated")])
-        .retry(Duration::from_millis(50), Duration::from_secs(5))
+    events::subscription("crm", consumer).streams([
+        CUSTOMER.stream("created"),
+        CUSTOMER.stream("deleted"),
+        ORDER.stream("updated"),
+    ])
 }
 
 /// Handles events of customers and orders.

@@ -5,16 +5,13 @@ use chassis::events;
 use chassis::kinds::{BILLING, ORDER, RESERVATION};
 use domain::{Billing, Order, Reservation, Verdict};
 use event_store::{Event, EventStore, Expected, Handler, NewEvent, Outcome, ReadError, Subscription};
-use std::time::Duration;
 
 /// The subscription of one consumer.
 #[must_use]
 pub fn subscription(consumer: &str) -> Subscription {
     let decisions = ["reserved", "rejected"].map(|action| RESERVATION.stream(action));
     let billings = ["created", "updated", "deleted"].map(|action| BILLING.stream(action));
-    Subscription::new("order", consumer)
-        .streams(decisions.into_iter().chain(billings))
-        .retry(Duration::from_millis(50), Duration::from_secs(5))
+    events::subscription("order", consumer).streams(decisions.into_iter().chain(billings))
 }
 
 /// Handles events of reservations and billings.

@@ -3,9 +3,10 @@
 use crate::harness::{Shop, until};
 use chassis::kinds::{ORDER, RESERVATION};
 use domain::{Order, Reservation, Status};
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 const CLIENTS: usize = 16;
 
@@ -117,5 +118,42 @@ async fn changes_and_deletions_at_once_leave_stock_and_orders_in_agreement() {
         shop.rebuilt_amounts().await,
         BTreeMap::from([(teas, pieces[&tea].0), (cups, pieces[&cup].0)])
     );
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_inventory_killed_in_the_middle_loses_no_order_and_takes_no_piece_twice() {
+    let shop = Shop::without_inventory(20_000).await;
+    let (inventory, url) = shop.start_inventory().await;
+    let tea = shop.product("tea", 1.0).await;
+    let stock = json!({ "product_id": tea, "amount": 40 });
+    reqwest::Client::new().post(format!("{url}/inventory")).body(stock.to_string()).send().await.unwrap();
+    inventory.stop().await;
+    let done = AtomicU64::new(0);
+    let client = async |number: usize| {
+        let customer = shop.customer(&format!("client{number}")).await;
+        let mut taken = 0;
+        for _ in 0..4 {
+            let (status, answer) = shop.order(&customer, &[&tea]).await;
+            assert!(status == 200 || status == 409, "{status} {answer}");
+            taken += u64::from(status == 200);
+            done.fetch_add(1, Ordering::Relaxed);
+        }
+        taken
+    };
+    let killer = async {
+        for after in [5, 20, 40] {
+            let inventory = shop.start_mortal_inventory().await;
+            until("some orders are decided", async || done.load(Ordering::Relaxed) >= after).await;
+            inventory.kill();
+        }
+        shop.start_mortal_inventory().await
+    };
+    let (taken, last) = join(join_all((0..CLIENTS).map(client)), killer).await;
+    assert_eq!(taken.iter().sum::<u64>(), 40);
+    assert_eq!(shop.pieces().await[&tea], (0, 40));
+    assert_eq!(shop.rebuilt_amounts().await, shop.cached_amounts().await);
+    assert_orders_hold_what_they_say(&shop).await;
+    last.kill();
     shop.close().await;
 }

@@ -78,6 +78,18 @@ impl Shop {
         (running, url)
     }
 
+    /// An inventory service that ends as a killed process does: where it is, in the middle of its
+    /// work, without a word to anybody.
+    pub(crate) async fn start_mortal_inventory(&self) -> Mortal {
+        let args = ordershop_inventory::Args::parse_from(self.args(true));
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let started = args.service().start(|app| ordershop_inventory::setup(app, args));
+        let running = runtime.spawn(started).await.unwrap().unwrap();
+        until_ready(&running).await;
+        Mortal { runtime, running }
+    }
+
     /// Another order service; with its URL.
     pub(crate) async fn start_order(&self, wait_ms: u32) -> (Running, String) {
         let mut words = self.args(true);
@@ -252,6 +264,19 @@ impl Shop {
     }
 }
 
+/// A service on a runtime of its own.
+pub(crate) struct Mortal {
+    runtime: tokio::runtime::Runtime,
+    running: Running,
+}
+
+impl Mortal {
+    pub(crate) fn kill(self) {
+        self.runtime.shutdown_background();
+        drop(self.running);
+    }
+}
+
 fn api(running: &Running) -> String {
     format!("http://{}", running.api().unwrap())
 }
@@ -262,9 +287,13 @@ where
     Fut: Future<Output = Result<(), chassis::BoxError>> + Send + 'static,
 {
     let running = service.start(setup).await.unwrap();
+    until_ready(&running).await;
+    running
+}
+
+async fn until_ready(running: &Running) {
     let url = format!("http://{}/readyz", running.admin());
     until("ready", async || reqwest::get(&url).await.is_ok_and(|answer| answer.status() == 200)).await;
-    running
 }
 
 /// Waits until something holds.
