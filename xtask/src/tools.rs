@@ -7,7 +7,7 @@ mod command;
 mod debian;
 pub(crate) mod go;
 
-pub(crate) use command::{Run, found, is_root};
+pub(crate) use command::{Run, bound_to_us, found, is_root};
 pub(crate) use debian::{ensure_debian, release};
 
 use crate::{cache, cluster};

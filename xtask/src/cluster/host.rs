@@ -137,7 +137,8 @@ fn unmount_below(folder: &Path) -> Result<()> {
 
 /// podman leaves the parent of its containers' control groups in every hierarchy.
 fn remove_empty_cgroups() {
-    let hierarchies = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|entry| entry.path());
+    let hierarchies =
+        fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|entry| entry.path());
     for hierarchy in hierarchies.chain([PathBuf::from("/sys/fs/cgroup")]) {
         // fails, as it should, while a container is in it
         let _ = fs::remove_dir(hierarchy.join("libpod_parent"));

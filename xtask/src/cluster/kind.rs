@@ -3,7 +3,7 @@
 use super::engine::Engine;
 use super::state::State;
 use super::{NODE_PORT, kubeconfig_of, network};
-use crate::tools::{Run, go};
+use crate::tools::{Run, bound_to_us, found, go};
 use anyhow::{Context, Result};
 use serde_json::json;
 use std::io::{Seek, Write};
@@ -26,12 +26,13 @@ pub(crate) fn create(engine: &Engine, name: &str, state: &State, kubeconfig: &Pa
     let mut config = tempfile::tempfile()?;
     config.write_all(configuration(name, state).to_string().as_bytes())?;
     config.rewind()?;
-    command(engine, name)?
+    let mut create = command(engine, name)?;
+    create
         .args(["create", "cluster", "--name", name, "--config", "-", "--wait", "180s", "--kubeconfig"])
-        .arg(kubeconfig)
-        .stdin(config)
-        .run()
-        .context("kind could not make the cluster")
+        .arg(kubeconfig);
+    // A kind that fails deletes the nodes of its cluster's name: it must not live on beside the next one.
+    let mut create = if found("setpriv") { bound_to_us(&create) } else { create };
+    create.stdin(config).run().context("kind could not make the cluster")
 }
 
 /// Writes the kubeconfig again, as the user may have removed it; false when there is nothing to write.

@@ -291,11 +291,11 @@ fn repair(cluster: &Cluster) -> Result<bool> {
 fn create(name: &str, workers: usize) -> Result<Cluster> {
     let engine = Engine::detect()?;
     host::prepare()?;
+    delete_nodes(&engine, name)?;
     let port = state::free_port(State::read(name)?.map(|state| state.port))?;
     let mut state =
         State { engine: engine.name().to_owned(), workers, port, complete: false, image: String::new() };
     state.write(name)?;
-    delete_nodes(&engine, name)?;
     go::ensure(&[&go::KIND, &go::KUBECTL])?;
     state.image = node_image::ensure(&engine)?;
     engine.ensure_network(&network(name)?)?;

@@ -146,9 +146,8 @@ struct Assembly {
 impl Assembly {
     /// Runs one stage of `deploy/kind`. A stage ends with this process, whatever ends that.
     fn script(&self, name: &str) -> Result<()> {
-        let mut stage = Command::new("setpriv");
+        let mut stage = Command::new("bash");
         stage
-            .args(["--pdeathsig", "KILL", "bash"])
             .arg(tools::root().join("deploy/kind").join(name))
             .env("WORK", &self.work)
             .env("OUT", &self.out)
@@ -156,7 +155,7 @@ impl Assembly {
             .env("KIND_SOURCE", &self.kind_source)
             .env("KUBERNETES_VERSION", go::kubernetes_version()?);
         tools::release()?.set_env(&mut stage);
-        stage.run()
+        tools::bound_to_us(&stage).run()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Running other programs: quiet when they succeed, with the end of their output when they fail.
 
 use anyhow::{Context, Result, bail};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -72,6 +73,24 @@ fn tail(output: &Output) -> String {
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     let shown = &lines[lines.len().saturating_sub(SHOWN_LINES)..];
     shown.iter().flat_map(|line| ["    ", line, "\n"]).collect()
+}
+
+/// The same command, but killed when this process ends, however it ends: a left-over one would work against the next.
+pub(crate) fn bound_to_us(command: &Command) -> Command {
+    let mut bound = Command::new("setpriv");
+    // A group of its own: mmdebstrap, when it fails, signals the whole group that it is in.
+    bound.process_group(0);
+    bound.args(["--pdeathsig", "KILL", "--"]).arg(command.get_program()).args(command.get_args());
+    for (key, value) in command.get_envs() {
+        match value {
+            Some(value) => bound.env(key, value),
+            None => bound.env_remove(key),
+        };
+    }
+    if let Some(folder) = command.get_current_dir() {
+        bound.current_dir(folder);
+    }
+    bound
 }
 
 /// Whether a program of this name is in PATH, or in the folders where Debian keeps the administrator's.
