@@ -2,8 +2,8 @@
 //! and every decision — may this order have its stock, what becomes of the order then, which mail
 //! is due and how it reads.
 //!
-//! The main path of an order: [`parse_list`] → [`Order::place`] → [`stock::reserve`] →
-//! [`Order::decide`] → [`mail::confirmed`].
+//! The main path of an order: [`parse_list`] → [`Order::place`] → [`stock::decide`] →
+//! [`Order::decide`] → [`mail::thank_you`].
 //!
 //! This library never does I/O: it knows no Redis, no HTTP and no clock, and makes no random ids.
 //! What it needs of those is passed in, so that every decision can be tested as a table.

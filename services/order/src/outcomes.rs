@@ -4,7 +4,7 @@
 
 use chassis::kinds::ORDER;
 use domain::{Change, Order, Short};
-use event_store::{Event, EventStore, Id, ReadError, Tail};
+use event_store::{EventStore, Id, ReadError, Tail};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -86,7 +86,7 @@ impl Outcomes {
             None => tail.insert(self.begin(store, store.head().await?)),
         };
         for event in tail.next().await? {
-            self.tell(&event);
+            self.tell(&event.entity_id, || event.decode().ok());
         }
         Ok(())
     }
@@ -96,17 +96,18 @@ impl Outcomes {
         store.tail(vec![ORDER.stream("updated"), ORDER.stream("deleted")], head)
     }
 
-    fn tell(&self, event: &Event) {
+    /// Wakes whoever waits for this order; reads the order only when somebody does.
+    fn tell(&self, order_id: &str, order: impl FnOnce() -> Option<Order>) {
         let mut callers = self.lock();
-        let Some(waiting) = callers.get_mut(&event.entity_id) else { return };
-        let Some((of, outcome)) = event.decode().ok().and_then(outcome) else { return };
-        let is_told = |revision: &u32| of.is_none_or(|of| of == *revision);
-        for (_, caller) in waiting.extract_if(.., |(revision, _)| is_told(revision)) {
+        let Some(waiting) = callers.get_mut(order_id) else { return };
+        let Some((of, outcome)) = order().and_then(outcome) else { return };
+        let is_told = |revision: u32| of.is_none_or(|of| of == revision);
+        for (_, caller) in waiting.extract_if(.., |(revision, _)| is_told(*revision)) {
             // A caller that has gone does not want to know.
             let _ = caller.send(outcome.clone());
         }
         if waiting.is_empty() {
-            callers.remove(&event.entity_id);
+            callers.remove(order_id);
         }
     }
 
@@ -141,5 +142,52 @@ impl Drop for Waiting {
                 callers.remove(&self.order_id);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::{Content, Party};
+
+    fn order(revision: u32, change: Change) -> Order {
+        let customer = Party { name: "Ann".into(), email: "ann@example.com".into() };
+        let content = Content { product_ids: vec![], customer_id: "c".into(), customer, items: vec![] };
+        let short = vec![Short { product_id: "p".into(), wanted: 2, available: 1 }];
+        Order { revision, change, short, ..Order::place("o".into(), content, None) }
+    }
+
+    async fn told(waiting: Waiting) -> Option<Outcome> {
+        waiting.until(Instant::now()).await
+    }
+
+    #[tokio::test]
+    async fn each_caller_is_told_of_its_own_revision_and_all_of_a_deletion() {
+        let outcomes = Outcomes::default();
+        let [first, second, third] = [1, 2, 3].map(|revision| outcomes.of("o", revision));
+        outcomes.tell("o", || Some(order(1, Change::Confirmed)));
+        outcomes.tell("o", || Some(order(2, Change::Rejected)));
+        outcomes.tell("other", || Some(order(3, Change::Confirmed)));
+        for change in [Change::Placed, Change::Changed, Change::Billed, Change::Unbilled] {
+            outcomes.tell("o", || Some(order(3, change)));
+        }
+        assert_eq!(outcomes.lock()["o"].len(), 1);
+        outcomes.tell("o", || Some(order(3, Change::Deleted)));
+        assert_eq!(told(first).await, Some(Outcome::Confirmed));
+        assert_eq!(told(second).await, Some(Outcome::Rejected(order(2, Change::Rejected).short)));
+        assert_eq!(told(third).await, Some(Outcome::Deleted));
+        assert!(outcomes.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_gives_up_is_forgotten_and_disturbs_nobody() {
+        let outcomes = Outcomes::default();
+        let (patient, other) = (outcomes.of("o", 1), outcomes.of("o", 1));
+        assert_eq!(told(other).await, None);
+        assert_eq!(outcomes.lock()["o"].len(), 1);
+        outcomes.tell("o", || Some(order(1, Change::Confirmed)));
+        assert_eq!(told(patient).await, Some(Outcome::Confirmed));
+        drop(outcomes.of("o", 2));
+        assert!(outcomes.lock().is_empty());
     }
 }
