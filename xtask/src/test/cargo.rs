@@ -18,6 +18,8 @@ impl CargoTest {
     pub(super) fn new(scratch: &Path) -> Self {
         let mut command = Command::new(build::cargo_program());
         command.args(["test", "--locked"]).current_dir(tools::root()).env("TMPDIR", scratch);
+        // Errors tell their causes themselves; a backtrace of the test runner would bury them.
+        command.env("RUST_LIB_BACKTRACE", "0");
         Self { command, threads: None }
     }
 
