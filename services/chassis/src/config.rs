@@ -57,7 +57,7 @@ fn consumer_name(given: Option<String>, host: Option<String>, service: &str, pid
 /// Where the event store is.
 #[derive(Args, Clone, Debug)]
 pub struct RedisArgs {
-    /// Redis that holds the event store: redis://[user:password@]host:port[/database].
+    /// Redis that holds the event store: `redis://[user:password@]host:port[/database]`.
     ///
     /// The service starts without it, is alive but not ready, and connects when it comes.
     #[arg(

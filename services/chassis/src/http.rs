@@ -43,8 +43,10 @@ async fn observe(
     let known = if is_standard(&method) { method.as_str() } else { "other" };
     metrics.answered(known, route.as_ref().map_or("none", MatchedPath::as_str), status.as_u16(), took);
     let milliseconds = took.as_secs_f64() * 1000.0;
+    // 503 is an answer, not a mistake: whoever gave it has logged why.
+    let mistake = status.is_server_error() && status != StatusCode::SERVICE_UNAVAILABLE;
     let status = status.as_u16();
-    if response.status().is_server_error() {
+    if mistake {
         tracing::warn!(request_id, %method, path, status, milliseconds, "request failed");
     } else {
         tracing::debug!(request_id, %method, path, status, milliseconds, "request");

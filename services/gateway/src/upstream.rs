@@ -55,7 +55,7 @@ impl Upstream {
 /// The services that the gateway forwards to.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Upstreams {
-    /// Where the customer service is: <http://host:port>.
+    /// Where the customer service is: `http://host:port`.
     ///
     /// Changes with the place where the service runs; needed.
     #[arg(long = "customer-url", env = "ORDERSHOP_CUSTOMER_URL", value_name = "URL")]

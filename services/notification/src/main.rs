@@ -29,7 +29,7 @@ struct Args {
     #[command(flatten)]
     redis: RedisArgs,
 
-    /// The mail server: smtp://[user:password@]host[:port]. Without one, each mail is written to the log.
+    /// The mail server: `smtp://[user:password@]host[:port]`. Without one, each mail goes to the log.
     ///
     /// Set it where mails are to reach people. The connection is not encrypted: use a relay in the
     /// same trusted network.
