@@ -37,6 +37,7 @@ async fn main() -> std::process::ExitCode {
             tracing_subscriber::fmt()
                 .json()
                 .flatten_event(true)
+                .with_span_list(false)
                 .with_env_filter(EnvFilter::new(&options.log))
                 .init();
             run::run(options).await

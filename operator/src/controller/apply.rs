@@ -5,6 +5,7 @@
 
 use std::fmt::Debug;
 
+use futures_util::future::join_all;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::{
     Api, Client, Resource, ResourceExt,
@@ -17,7 +18,7 @@ use tracing::info;
 use super::{
     children::{Applied, Children, Live, Prepared, named},
     labels,
-    plan::{self, Ownership, Plan},
+    plan::{self, Gate, Ownership, Plan},
     rollout::Rollout,
     validate::Owner,
 };
@@ -113,6 +114,18 @@ impl<K> Child for K where
 {
 }
 
+/// What became of one object.
+enum Done<K> {
+    /// It was written: as it is now.
+    Written(Box<K>),
+    /// It is as it should be.
+    Kept,
+    /// It waits.
+    Held(Held),
+    /// It was refused.
+    Failed(ApplyError),
+}
+
 impl Applier<'_> {
     /// Applies everything whose turn has come, and deletes what the shop no longer has.
     pub async fn apply(&self, prepared: Children<Prepared>, live: Children<Live>) -> Outcome {
@@ -130,12 +143,7 @@ impl Applier<'_> {
 
     /// All objects of a kind that waits for nothing.
     async fn all<K: Child>(&self, wanted: Vec<K>, live: Vec<K>, outcome: &mut Outcome) -> Vec<K> {
-        let mut applied = Vec::with_capacity(wanted.len());
-        for object in &wanted {
-            let found = named(&live, &object.name_any());
-            let plan = plan::plan(object, found);
-            applied.extend(self.carry_out(plan, object, found, outcome).await);
-        }
+        let applied = self.each(wanted.iter(), &live, plan::plan, outcome).await;
         self.sweep(&wanted, &live, outcome).await;
         applied
     }
@@ -148,65 +156,88 @@ impl Applier<'_> {
         outcome: &mut Outcome,
     ) -> Vec<Deployment> {
         let shop = &self.owner.name;
+        let name_of = |service: Service| labels::object_name(shop, service.name());
         let redis = named(&outcome.children.stateful_sets, &labels::object_name(shop, labels::REDIS));
         let services_gate = plan::services_gate(redis.map(Rollout::from).as_ref());
-        let gateway_name = labels::object_name(shop, Service::Gateway.name());
-        let mut applied = Vec::with_capacity(wanted.len());
-        for object in wanted.iter().filter(|object| object.name_any() != gateway_name) {
-            let found = named(&live, &object.name_any());
-            let plan = plan::plan_deployment(object, found, &services_gate, self.ran_once);
-            applied.extend(self.carry_out(plan, object, found, outcome).await);
-        }
-        if let Some(gateway) = named(&wanted, &gateway_name) {
-            let found = named(&live, &gateway_name);
-            let others =
-                Service::ALL.into_iter().filter(|service| *service != Service::Gateway).map(|service| {
-                    let object = named(&applied, &labels::object_name(shop, service.name()));
-                    (service.name(), object.map(Rollout::from))
-                });
-            let gate = plan::gateway_gate(found.map(Rollout::from).as_ref(), &services_gate, others);
-            let plan = plan::plan_deployment(gateway, found, &gate, self.ran_once);
-            applied.extend(self.carry_out(plan, gateway, found, outcome).await);
-        }
+        let plan_behind = |gate: Gate| {
+            move |wanted: &Deployment, live: Option<&Deployment>| {
+                plan::plan_deployment(wanted, live, &gate, self.ran_once)
+            }
+        };
+
+        let gateway_name = name_of(Service::Gateway);
+        let (gateway, others): (Vec<_>, Vec<_>) =
+            wanted.iter().partition(|object| object.name_any() == gateway_name);
+        let mut applied = self.each(others, &live, plan_behind(services_gate.clone()), outcome).await;
+
+        let progress = Service::ALL
+            .into_iter()
+            .filter(|service| *service != Service::Gateway)
+            .map(|service| (service.name(), named(&applied, &name_of(service)).map(Rollout::from)));
+        let running = named(&live, &gateway_name).map(Rollout::from);
+        let gate = plan::gateway_gate(running.as_ref(), &services_gate, progress);
+        applied.extend(self.each(gateway, &live, plan_behind(gate), outcome).await);
+
         self.sweep(&wanted, &live, outcome).await;
         applied
     }
 
-    /// Does what was planned; gives the object as it is afterwards.
-    async fn carry_out<K: Child>(
+    /// Plans and does it for each of these objects, all at a time: they do not depend on each other. Gives those
+    /// that are there afterwards.
+    async fn each<'k, K: Child + 'k>(
         &self,
-        plan: Result<Plan, serde_json::Error>,
-        wanted: &K,
-        live: Option<&K>,
+        wanted: impl IntoIterator<Item = &'k K>,
+        live: &[K],
+        plan: impl Fn(&K, Option<&K>) -> Result<Plan, serde_json::Error>,
         outcome: &mut Outcome,
-    ) -> Option<K> {
-        let name = wanted.name_any();
+    ) -> Vec<K> {
+        let plan = &plan;
+        let work = wanted.into_iter().map(|object| async move {
+            let found = named(live, &object.name_any());
+            let done = match plan(object, found) {
+                Ok(plan) => self.carry_out(plan, object, found).await,
+                Err(error) => Done::Failed(error.into()),
+            };
+            (done, found)
+        });
+        let mut there = Vec::new();
+        for (done, found) in join_all(work).await {
+            match done {
+                Done::Written(object) => there.push(*object),
+                Done::Kept => there.extend(found.cloned()),
+                Done::Held(held) => {
+                    outcome.held.push(held);
+                    there.extend(found.cloned());
+                }
+                Done::Failed(failure) => {
+                    outcome.failures.push(failure);
+                    there.extend(found.cloned());
+                }
+            }
+        }
+        there
+    }
+
+    /// Does what was planned.
+    async fn carry_out<K: Child>(&self, plan: Plan, wanted: &K, live: Option<&K>) -> Done<K> {
         let done = match plan {
-            Err(error) => Err(error.into()),
-            Ok(Plan::Keep) => {
+            Plan::Keep => {
                 self.metrics.applied(&K::kind(&()), ApplyResult::Unchanged);
-                return live.cloned();
+                return Done::Kept;
             }
-            Ok(Plan::Hold(reason)) => {
-                outcome.held.push(Held { name, reason });
-                return live.cloned();
-            }
-            Ok(Plan::Create | Plan::Repair(_)) if self.paused => {
-                outcome.held.push(Held { name, reason: "paused".to_owned() });
-                return live.cloned();
-            }
-            Ok(Plan::Create) => self.create(wanted).await,
-            Ok(Plan::Repair(path)) => {
-                info!(kind = %K::kind(&()), name, path, "differs from what is wanted");
+            Plan::Hold(reason) => return Done::Held(Held { name: wanted.name_any(), reason }),
+            Plan::Create | Plan::Repair(_) if self.paused => return Done::Held(paused(wanted)),
+            Plan::Create => self.create(wanted).await,
+            Plan::Repair(path) => {
+                info!(kind = %K::kind(&()), name = wanted.name_any(), path, "differs from what is wanted");
                 self.patch(wanted, live).await
             }
         };
         match done {
-            Ok(object) => Some(object),
+            Ok(object) => Done::Written(Box::new(object)),
             Err(error) => {
                 self.metrics.applied(&K::kind(&()), ApplyResult::Failed);
-                outcome.failures.push(error);
-                live.cloned()
+                Done::Failed(error)
             }
         }
     }
@@ -244,7 +275,7 @@ impl Applier<'_> {
         for object in left_over {
             let name = object.name_any();
             if self.paused {
-                outcome.held.push(Held { name, reason: "paused".to_owned() });
+                outcome.held.push(paused(object));
                 continue;
             }
             let params = DeleteParams {
@@ -265,6 +296,10 @@ impl Applier<'_> {
     fn api<K: Child>(&self) -> Api<K> {
         Api::namespaced(self.client.clone(), &self.owner.namespace)
     }
+}
+
+fn paused<K: Child>(object: &K) -> Held {
+    Held { name: object.name_any(), reason: "paused".to_owned() }
 }
 
 fn refused<K: Child>(object: &K, source: kube::Error) -> ApplyError {

@@ -32,6 +32,12 @@ pub fn object_name(shop: &str, component: &str) -> String {
     format!("{shop}-{component}")
 }
 
+/// The component that an object's name belongs to.
+#[must_use]
+pub fn component<'a>(shop: &str, object: &'a str) -> &'a str {
+    object.strip_prefix(shop).and_then(|rest| rest.strip_prefix('-')).unwrap_or(object)
+}
+
 /// All labels of a component's objects.
 #[must_use]
 pub fn labels(shop: &str, component: &str) -> BTreeMap<String, String> {

@@ -112,17 +112,22 @@ fn slim<K: ResourceExt>(object: &mut K) {
 /// `pending` is told why it still waits.
 pub async fn wait_for_crd(client: &Client, pending: impl Fn(&str)) {
     let shops: Api<OrderShop> = Api::all(client.clone());
+    let mut last = String::new();
     loop {
         let answer = shops.list_metadata(&ListParams::default().limit(1)).await;
         let why = match answer {
             Ok(_) => return,
-            Err(kube::Error::Api(status)) if status.is_not_found() => {
+            // The API server answers for an unknown kind in plain text, so only the code tells.
+            Err(kube::Error::Api(status)) if status.code == 404 => {
                 format!("waits for the CustomResourceDefinition {}", crate::crd::manifest::NAME)
             }
             Err(error) => format!("waits for the API server: {error}"),
         };
-        warn!("{why}");
-        pending(&why);
+        if why != last {
+            warn!("{why}");
+            pending(&why);
+            last = why;
+        }
         tokio::time::sleep(Duration::from_secs(2)).await;
     }
 }

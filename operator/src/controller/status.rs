@@ -72,13 +72,13 @@ pub fn status(old: &OrderShopStatus, shop: &ValidShop, outcome: &Outcome, now: &
     let redis_ready = redis_ready(redis.as_ref());
     let degraded = degraded(shop, outcome, redis.as_ref(), &services);
     let available = available(&redis_ready, &services);
-    let progressing = progressing(outcome, redis.as_ref(), &services);
+    let progressing = progressing(&shop.owner, outcome, redis.as_ref(), &services);
     let paused = if shop.paused {
         Found::new(true, "Paused", "spec.paused: the operator changes nothing")
     } else {
         Found::new(false, "NotPaused", "")
     };
-    let ready = ready(&degraded, &progressing, &redis_ready, outcome, &services);
+    let ready = ready(&shop.owner, &degraded, &progressing, &redis_ready, outcome, &services);
 
     let conditions = [
         (ConditionType::Ready, ready),
@@ -238,11 +238,11 @@ fn available(redis_ready: &Found, services: &[Running]) -> Found {
     }
 }
 
-fn progressing(outcome: &Outcome, redis: Option<&Rollout>, services: &[Running]) -> Found {
+fn progressing(owner: &Owner, outcome: &Outcome, redis: Option<&Rollout>, services: &[Running]) -> Found {
     let rolling = |rollout: Option<&Rollout>| rollout.is_some_and(|rollout| rollout.rolling);
     let redis = redis.filter(|redis| redis.rolling).map(|redis| format!("redis: {}", redis.progress()));
     let services = services.iter().filter(|running| rolling(running.rollout.as_ref())).map(Running::progress);
-    let held = waiting(outcome);
+    let held = waiting(owner, outcome);
     let waits = !held.is_empty();
     let all: Vec<_> = redis.into_iter().chain(services).chain(held).collect();
     match (all.is_empty(), waits) {
@@ -253,6 +253,7 @@ fn progressing(outcome: &Outcome, redis: Option<&Rollout>, services: &[Running])
 }
 
 fn ready(
+    owner: &Owner,
     degraded: &Found,
     progressing: &Found,
     redis_ready: &Found,
@@ -265,7 +266,7 @@ fn ready(
     if degraded.holds {
         because(degraded)
     } else if !redis_ready.holds {
-        let message = join([redis_ready.message.clone()].into_iter().chain(waiting(outcome)));
+        let message = join([redis_ready.message.clone()].into_iter().chain(waiting(owner, outcome)));
         Found::new(false, "RedisNotReady", message)
     } else if progressing.holds {
         because(progressing)
@@ -276,13 +277,14 @@ fn ready(
     }
 }
 
-/// What waits, grouped by what it waits for.
-fn waiting(outcome: &Outcome) -> Vec<String> {
+/// What waits, by its component and grouped by what it waits for.
+fn waiting(owner: &Owner, outcome: &Outcome) -> Vec<String> {
     let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();
     for held in &outcome.held {
+        let component = labels::component(&owner.name, &held.name);
         match groups.iter_mut().find(|(reason, _)| *reason == held.reason) {
-            Some((_, names)) => names.push(&held.name),
-            None => groups.push((&held.reason, vec![&held.name])),
+            Some((_, names)) => names.push(component),
+            None => groups.push((&held.reason, vec![component])),
         }
     }
     groups.into_iter().map(|(reason, names)| format!("{}: {reason}", names.join(", "))).collect()

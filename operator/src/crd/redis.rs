@@ -34,8 +34,6 @@ pub struct RedisSpec {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("self.size == oldSelf.size")
-        .message("redis.storage.size cannot be changed: the volume was made with it"),
     validation = Rule::new(
         "has(self.className) == has(oldSelf.className) && (!has(self.className) || self.className == oldSelf.className)"
     )
@@ -44,6 +42,8 @@ pub struct RedisSpec {
 pub struct StorageSpec {
     /// The size of the volume.
     #[serde(default = "StorageSpec::default_size")]
+    #[x_kube(validation = Rule::new("self == oldSelf")
+        .message("redis.storage.size cannot be changed: the volume was made with it"))]
     pub size: Quantity,
 
     /// The storage class of the volume. Default: the cluster's default class.
