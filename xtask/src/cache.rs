@@ -10,8 +10,10 @@ pub(crate) fn dir() -> Result<PathBuf> {
     }
     let base = match std::env::var_os("XDG_CACHE_HOME").filter(|d| !d.is_empty()) {
         Some(dir) => PathBuf::from(dir),
-        None => PathBuf::from(std::env::var_os("HOME").context("neither ORDERSHOP_CACHE nor HOME is set: set one")?)
-            .join(".cache"),
+        None => PathBuf::from(
+            std::env::var_os("HOME").context("neither ORDERSHOP_CACHE nor HOME is set: set one")?,
+        )
+        .join(".cache"),
     };
     Ok(base.join("ordershop"))
 }
