@@ -7,11 +7,12 @@ mod backoff;
 pub(crate) mod plan;
 mod ports;
 mod probe;
+mod redis_server;
 mod seed;
 mod signals;
 mod supervisor;
 
-use crate::{build, cache, step::step, tools};
+use crate::{build, cache, step::step};
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{Flock, FlockArg};
 use plan::Probe;
@@ -51,7 +52,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }
     }
     let (data, _lock) = data_folder(args)?;
-    let redis_server = redis_server()?;
+    let redis_server = redis_server::find()?;
     let binaries = step("services built", build::services)?;
 
     let mut supervisor = Supervisor::new(data.join("logs"))?;
@@ -180,17 +181,4 @@ fn data_folder(args: &Args) -> Result<(PathBuf, Flock<File>)> {
         }
     }
     Ok((dir, lock))
-}
-
-/// Debian's Redis, installed when it is missing and this is root.
-fn redis_server() -> Result<PathBuf> {
-    let find = || {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        std::env::split_paths(&path).map(|dir| dir.join("redis-server")).find(|file| file.is_file())
-    };
-    if let Some(found) = find() {
-        return Ok(found);
-    }
-    tools::ensure_debian(&["redis-server"])?;
-    find().context("redis-server is not in PATH: install Redis 7.0 or newer")
 }
