@@ -2,7 +2,7 @@
 //! by another way, and never uses a clock of its own.
 
 use crate::error::{AppendError, AppendErrorKind};
-use crate::event::{CacheStep, Expected, NewEvent};
+use crate::event::{CacheStep, Expected, NewEvent, State};
 use crate::kind::{is_valid_id, is_valid_name};
 use crate::{EventStore, Id, Layout, connection, entry, functions};
 use redis::Value;
@@ -149,8 +149,8 @@ fn spec(
             format!("{id:?} is no entity id: 1 to 256 bytes without control characters or braces"),
         ));
     }
-    let state = match &event.entity {
-        Ok(Json::Object(state)) => state,
+    let (state, body) = match &event.entity {
+        Ok(State { value: Json::Object(state), text }) => (state, text),
         Ok(_) => return Err(invalid(index, "the entity's state must be a JSON object")),
         Err(e) => return Err(invalid(index, format!("the entity's state: {e}"))),
     };
@@ -164,7 +164,6 @@ fn spec(
         }
     }
     let stream = kind.stream(event.action);
-    let body = Json::Object(state.clone()).to_string();
     let metadata: Vec<[&str; 2]> = [
         ("correlation_id", &event.correlation_id),
         ("causation_id", &event.causation_id),
@@ -198,7 +197,7 @@ fn spec(
         "event_id": event_id.to_string(),
         "entity_type": kind.name,
         "entity_id": id,
-        "digest": digest(&[&stream.to_string(), kind.name, id, &body]),
+        "digest": digest(&[&stream.to_string(), kind.name, id, body]),
         "entity": body,
         "remove": event.cache == CacheStep::Remove,
         "expected": expected,

@@ -30,6 +30,21 @@ pub(crate) enum CacheStep {
     Remove,
 }
 
+/// An entity's state: the text that goes into the log, with its fields in the order in which the
+/// writer's type names them, and the same parsed.
+#[derive(Clone, Debug)]
+pub(crate) struct State {
+    pub(crate) text: String,
+    pub(crate) value: Value,
+}
+
+impl State {
+    fn of(state: &impl Serialize) -> serde_json::Result<Self> {
+        let text = serde_json::to_string(state)?;
+        Ok(Self { value: serde_json::from_str(&text)?, text })
+    }
+}
+
 /// An event to be appended.
 #[derive(Clone, Debug)]
 #[must_use = "an event does nothing until it is appended"]
@@ -38,7 +53,7 @@ pub struct NewEvent {
     pub(crate) kind: Kind,
     pub(crate) action: &'static str,
     pub(crate) entity_id: String,
-    pub(crate) entity: Result<Value, String>,
+    pub(crate) entity: Result<State, String>,
     pub(crate) cache: CacheStep,
     pub(crate) expected: Expected,
     pub(crate) schema: u32,
@@ -66,7 +81,7 @@ impl NewEvent {
             kind,
             action,
             entity_id: id,
-            entity: serde_json::to_value(state).map_err(|e| e.to_string()),
+            entity: State::of(state).map_err(|e| e.to_string()),
             cache,
             expected: Expected::Any,
             schema: 1,

@@ -134,6 +134,21 @@ async fn the_cache_looks_as_the_article_prints_it() {
 }
 
 #[tokio::test]
+async fn an_entity_stands_in_the_log_with_its_fields_as_its_writer_names_them() {
+    #[derive(serde::Serialize)]
+    struct Account {
+        id: &'static str,
+        amount: f64,
+    }
+    let s = server().await;
+    let account = Account { id: "a", amount: 0.1 };
+    s.store.append(vec![NewEvent::put(ACCOUNT, "created", "a", &account)]).await.unwrap();
+    let entries: Vec<(String, Vec<String>)> =
+        s.command(&["XRANGE", "events:account_created", "-", "+"]).await;
+    assert_eq!(entries[0].1[3], r#"{"id":"a","amount":0.1}"#);
+}
+
+#[tokio::test]
 async fn a_deleted_entity_leaves_the_cache_and_its_history_goes_on() {
     let s = server().await;
     let state = json!({ "id": "a", "owner": "eve", "tags": ["x"] });
