@@ -20,10 +20,10 @@ use tracing::{info, warn};
 pub const NAME: &str = "ordershop-operator";
 
 /// How long a Lease that is not renewed is respected.
-pub const LEASE_DURATION: Duration = Duration::from_secs(10);
+pub const LEASE_DURATION: Duration = Duration::from_secs(12);
 
 /// How long after its last renewal a holder still writes.
-pub const RENEW_DEADLINE: Duration = Duration::from_secs(7);
+pub const RENEW_DEADLINE: Duration = Duration::from_secs(9);
 
 /// How often the holder renews, and the others look.
 pub const PERIOD: Duration = Duration::from_secs(2);

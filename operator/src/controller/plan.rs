@@ -141,7 +141,7 @@ mod tests {
     }
 
     fn complete() -> Rollout {
-        Rollout { desired: 1, ready: 1, replicas: 1, available: 1, rolling: false, failure: None }
+        Rollout { desired: 1, ready: 1, replicas: 1, updated: 1, available: 1, rolling: false, failure: None }
     }
 
     #[test]

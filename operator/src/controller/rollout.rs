@@ -11,6 +11,8 @@ pub struct Rollout {
     pub ready: i32,
     /// The replicas that there are.
     pub replicas: i32,
+    /// The replicas that are of the newest template.
+    pub updated: i32,
     /// The replicas that have been ready for long enough to count.
     pub available: i32,
     /// Whether pods of the newest template are still replacing others, or being made.
@@ -26,10 +28,16 @@ impl Rollout {
         !self.rolling && self.available >= self.desired && self.failure.is_none()
     }
 
-    /// How far, for people.
+    /// How far, for people. The old pods of a rollout stay until a new one is available, so what is available
+    /// beyond them is new.
     #[must_use]
     pub fn progress(&self) -> String {
-        format!("{} of {} ready", self.ready, self.desired)
+        let old = self.replicas - self.updated;
+        if self.rolling && old > 0 {
+            format!("rolling out, {} of {} new pods available", (self.available - old).max(0), self.desired)
+        } else {
+            format!("{} of {} ready", self.ready, self.desired)
+        }
     }
 }
 
@@ -53,6 +61,7 @@ impl From<&Deployment> for Rollout {
             desired,
             ready: status.ready_replicas.unwrap_or(0),
             replicas,
+            updated,
             available: status.available_replicas.unwrap_or(0),
             rolling: !observed || updated < desired || replicas > updated || under_way,
             failure: failed.into_iter().flatten().next().filter(|_| observed).map(|condition| {
@@ -75,6 +84,7 @@ impl From<&StatefulSet> for Rollout {
             desired,
             ready: status.ready_replicas.unwrap_or(0),
             replicas: status.replicas,
+            updated: status.updated_replicas.unwrap_or(0),
             available: status.available_replicas.unwrap_or(0),
             rolling: !observed || !newest || status.replicas < desired,
             failure: None,
@@ -120,7 +130,10 @@ mod tests {
     fn old_pods_that_are_still_there_keep_it_rolling() {
         let mut status = all_there();
         status["replicas"] = json!(3);
-        assert!(deployment(3, &status).rolling);
+        status["updatedReplicas"] = json!(1);
+        let rollout = deployment(3, &status);
+        assert!(rollout.rolling);
+        assert_eq!(rollout.progress(), "rolling out, 0 of 2 new pods available");
     }
 
     #[test]

@@ -57,8 +57,8 @@ impl Running {
     }
 
     fn progress(&self) -> String {
-        let ready = self.rollout.as_ref().map_or(0, |rollout| rollout.ready);
-        format!("{}: {ready} of {} ready", self.service.name(), self.desired)
+        let progress = self.rollout.as_ref().map_or_else(|| "not created yet".to_owned(), Rollout::progress);
+        format!("{}: {progress}", self.service.name())
     }
 }
 

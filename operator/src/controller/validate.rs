@@ -270,32 +270,28 @@ const SERVICE: DefaultResources =
 const REDIS: DefaultResources =
     DefaultResources { cpu_request: "50m", memory_request: "64Mi", memory_limit: None };
 
+/// Requests and limits each replace their default as a whole.
 fn resources(
     said: Option<&Resources>,
     path: &str,
     default: &DefaultResources,
 ) -> Result<Resources, ValidateError> {
-    let Some(said) = said else {
-        let amounts = |pairs: &[(&str, Option<&'static str>)]| {
-            pairs
-                .iter()
-                .filter_map(|(name, amount)| Some(((*name).to_owned(), Quantity::literal((*amount)?))))
-                .collect()
-        };
-        return Ok(Resources {
-            requests: amounts(&[
-                ("cpu", Some(default.cpu_request)),
-                ("memory", Some(default.memory_request)),
-            ]),
-            limits: amounts(&[("memory", default.memory_limit)]),
-        });
-    };
-    for (list, amounts) in [("requests", &said.requests), ("limits", &said.limits)] {
+    let mut resources = said.cloned().unwrap_or_default();
+    for (list, amounts) in [("requests", &resources.requests), ("limits", &resources.limits)] {
         for (name, amount) in amounts {
             check(amount, || format!("{path}.resources.{list}.{name}"))?;
         }
     }
-    Ok(said.clone())
+    let amount = |name: &str, amount| (name.to_owned(), Quantity::literal(amount));
+    if resources.requests.is_empty() {
+        resources
+            .requests
+            .extend([amount("cpu", default.cpu_request), amount("memory", default.memory_request)]);
+    }
+    if resources.limits.is_empty() {
+        resources.limits.extend(default.memory_limit.map(|limit| amount("memory", limit)));
+    }
+    Ok(resources)
 }
 
 fn check(amount: &Quantity, field: impl FnOnce() -> String) -> Result<(), ValidateError> {

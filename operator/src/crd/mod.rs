@@ -13,6 +13,9 @@ mod redis;
 mod services;
 mod status;
 
+#[cfg(test)]
+mod tests;
+
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 

@@ -91,16 +91,16 @@ impl Default for ServiceSpec {
     }
 }
 
-/// CPU and memory of a container, as in a pod. What is given here replaces the default as a whole.
+/// CPU and memory of a container, as in a pod. Requests and limits that are not given keep their default.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Resources {
-    /// What the scheduler keeps free for the container: `cpu`, `memory`.
+    /// What the scheduler keeps free for the container: `cpu`, `memory`. Replaces the default requests.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 16))]
     pub requests: BTreeMap<String, Quantity>,
 
-    /// What the container can use at most: `cpu`, `memory`.
+    /// What the container can use at most: `cpu`, `memory`. Replaces the default limits.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 16))]
     pub limits: BTreeMap<String, Quantity>,

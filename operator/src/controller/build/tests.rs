@@ -217,7 +217,8 @@ fn what_the_spec_says_about_one_service_changes_that_service_only() {
     assert_eq!(container(read_model).image.as_deref(), Some("other/read-model:9"));
     let resources = container(read_model).resources.as_ref().unwrap();
     assert_eq!(resources.limits.as_ref().unwrap()["cpu"].0, "1");
-    assert!(resources.requests.is_none(), "what is given replaces the default as a whole");
+    assert_eq!(resources.limits.as_ref().unwrap().len(), 1, "limits that are given replace the default ones");
+    assert_eq!(resources.requests.as_ref().unwrap()["cpu"].0, "20m", "requests that are not given stay");
     for name in NINE.iter().filter(|name| **name != "read-model").map(|name| format!("shop-{name}")) {
         assert_eq!(deployment(&said, &name), deployment(&plain, &name));
     }
