@@ -76,6 +76,12 @@ pub fn managed_for(shop: &str) -> String {
     format!("{},{INSTANCE}={shop}", managed())
 }
 
+/// The name of the shop that an object was made for.
+#[must_use]
+pub fn instance(labels: &BTreeMap<String, String>) -> Option<&str> {
+    labels.get(INSTANCE).map(String::as_str)
+}
+
 /// Whether these are the labels of an object that the operator made for this shop.
 #[must_use]
 pub fn are_managed_for(labels: &BTreeMap<String, String>, shop: &str) -> bool {

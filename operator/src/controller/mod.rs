@@ -34,7 +34,7 @@ pub mod validate;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use futures_util::StreamExt;
 use k8s_openapi::api::{
@@ -46,14 +46,15 @@ use kube::{
     api::ListParams,
     core::PartialObjectMeta,
     runtime::{
-        Config, Controller, WatchStreamExt, controller, reflector,
+        Config, Controller, WatchStreamExt, controller,
+        reflector::{self, ObjectRef},
         watcher::{self, watcher},
     },
 };
 use serde::de::DeserializeOwned;
 use tracing::{debug, warn};
 
-use self::reconcile::{Context, reconcile, retry};
+use self::reconcile::{Context, Watched, reconcile, retry};
 use crate::crd::OrderShop;
 
 /// Changes of a shop's objects come in bursts: one reconciliation answers for those of this time.
@@ -75,11 +76,11 @@ pub async fn run(context: Arc<Context>, shutdown: impl Future<Output = ()> + Sen
     let (known, metrics) = (reader.clone(), context.metrics.clone());
     Controller::for_stream(shops, reader)
         .with_config(Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY))
-        .owns(metadata::<ServiceAccount>(&client), managed())
-        .owns(metadata::<ConfigMap>(&client), managed())
-        .owns(metadata::<Service>(&client), managed())
-        .owns(metadata::<StatefulSet>(&client), managed())
-        .owns(metadata::<Deployment>(&client), managed())
+        .watches(metadata::<ServiceAccount>(&client), managed(), shops_of)
+        .watches(metadata::<ConfigMap>(&client), managed(), shops_of)
+        .watches(metadata::<Service>(&client), managed(), shops_of)
+        .watches(metadata::<StatefulSet>(&client), managed(), shops_of)
+        .watches(metadata::<Deployment>(&client), managed(), shops_of)
         .graceful_shutdown_on(shutdown)
         .run(reconcile, retry, context)
         .for_each(|result| {
@@ -101,6 +102,18 @@ where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned,
 {
     Api::all(client.clone())
+}
+
+/// The shops that an object may belong to: by its owners and by its labels, since a hand can remove either.
+// The controller fixes the signature.
+#[expect(clippy::needless_pass_by_value)]
+fn shops_of<K: Resource>(object: PartialObjectMeta<K>) -> HashSet<ObjectRef<Watched>> {
+    let metadata = object.metadata;
+    let owners = metadata.owner_references.iter().flatten();
+    let owners = owners.filter(|owner| owner.kind == OrderShop::kind(&())).map(|owner| owner.name.clone());
+    let label = metadata.labels.as_ref().and_then(labels::instance);
+    let namespace = metadata.namespace.as_deref().unwrap_or_default();
+    owners.chain(label.map(str::to_owned)).map(|name| ObjectRef::new(&name).within(namespace)).collect()
 }
 
 /// Drops the part of the metadata that is the largest and that nobody here reads.

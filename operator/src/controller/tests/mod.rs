@@ -4,7 +4,11 @@ mod server;
 
 use std::sync::Arc;
 
-use kube::runtime::{controller::Action, events::Recorder};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{
+    core::PartialObjectMeta,
+    runtime::{controller::Action, events::Recorder},
+};
 use serde_json::{Value, json};
 
 use self::server::Server;
@@ -12,6 +16,7 @@ use super::{
     backoff::Backoff,
     build::tests::{defaults, shop},
     reconcile::{Context, ReconcileError, Watched, reconcile},
+    shops_of,
 };
 use crate::metrics::Metrics;
 
@@ -297,4 +302,24 @@ async fn a_missing_mail_secret_degrades_the_shop_until_it_is_there() {
     trial.server.run("deployments");
     trial.reconcile().await.unwrap();
     assert_eq!(trial.condition("Ready").0, "True");
+}
+
+#[test]
+fn a_change_of_an_object_leads_to_its_shop_by_its_owner_and_by_its_label() {
+    let names = |metadata: Value| {
+        let object: PartialObjectMeta<ConfigMap> =
+            serde_json::from_value(json!({ "metadata": metadata })).unwrap();
+        let mut names: Vec<_> = shops_of(object).into_iter().map(|shop| shop.to_string()).collect();
+        names.sort();
+        names
+    };
+    let owner =
+        json!([{"apiVersion": "ordershop.dev/v1alpha1", "kind": "OrderShop", "name": "a", "uid": "1"}]);
+    let label = json!({"app.kubernetes.io/instance": "b"});
+    let a = "OrderShop.v1alpha1.ordershop.dev/a.ns";
+    let b = "OrderShop.v1alpha1.ordershop.dev/b.ns";
+    assert_eq!(names(json!({"namespace": "ns", "ownerReferences": owner})), [a]);
+    assert_eq!(names(json!({"namespace": "ns", "labels": label})), [b]);
+    assert_eq!(names(json!({"namespace": "ns", "labels": label, "ownerReferences": owner})), [a, b]);
+    assert_eq!(names(json!({"namespace": "ns"})), Vec::<String>::new());
 }
