@@ -9,8 +9,11 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::api::DeleteParams;
 use kube::{Api, ResourceExt};
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 const CRD: &str = "ordershops.ordershop.dev";
+/// Long enough for a reconcile and for its echo.
+const QUIET: Duration = Duration::from_secs(5);
 
 #[tokio::test]
 async fn upgrade_and_uninstall_leave_shops_running_and_install_takes_them_up_again() -> Result<()> {
@@ -29,10 +32,14 @@ async fn life(shop: &Shop, release: &Release) -> Result<()> {
     let pods = pods(shop).await?;
 
     let before = revisions().await?;
+    let children = shop.quiet(QUIET, SOON).await?;
     release.install(&["--set-string", "podAnnotations.e2e=upgraded"]).await.context("helm upgrade")?;
     ensure!(revisions().await? > before, "no new revision");
     shop.ready(SOON).await?;
     ensure!(self::pods(shop).await? == pods, "the upgrade replaced pods of the shop");
+    // Another operator process has looked at everything by now: it must have found nothing to do.
+    let written = children.first_difference(&shop.quiet(QUIET, SOON).await?);
+    ensure!(written.is_none(), "the new operator wrote {written:?} without need");
     gateway.new_customer("Upgraded").await?;
 
     release.uninstall().await.context("helm uninstall")?;

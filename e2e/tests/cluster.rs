@@ -228,10 +228,10 @@ async fn a_deleted_and_an_edited_child_are_repaired_and_then_nothing_is_written(
         .await?;
         shop.ready(READY_WITHIN).await?;
 
-        shop.quiet(QUIET, SOON).await?;
+        let quiet = shop.quiet(QUIET, SOON).await?;
         // The annotation makes the operator look at the shop once more: it must find nothing to do.
-        shop.patch(json!({"metadata": {"annotations": {"e2e": "look again"}}})).await?;
-        let before = shop.children().await?;
+        let annotated = shop.patch(json!({"metadata": {"annotations": {"e2e": "look again"}}})).await?;
+        let before = quiet.with_shop(annotated);
         let after = shop.quiet(QUIET, SOON).await?;
         let written = before.first_difference(&after);
         ensure!(written.is_none(), "{written:?} was written without need");

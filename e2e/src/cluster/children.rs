@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
 use kube::ResourceExt;
-use kube::api::ListParams;
+use kube::api::{DynamicObject, ListParams};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -83,6 +83,13 @@ impl Children {
             let version = object.resource_version().unwrap_or_default();
             self.0.insert(format!("{kind} {}", object.name_any()), version);
         }
+    }
+
+    /// The same with the `OrderShop` as it is after a write of the test's own.
+    #[must_use]
+    pub fn with_shop(mut self, shop: DynamicObject) -> Self {
+        self.add("OrderShop", [shop]);
+        self
     }
 
     /// How many objects there are of a kind.

@@ -45,10 +45,9 @@ impl Shop {
         Ok(())
     }
 
-    /// A merge patch of the resource.
-    pub async fn patch(&self, patch: Value) -> Result<()> {
-        self.api().patch(SHOP, &PatchParams::default(), &Patch::Merge(patch)).await?;
-        Ok(())
+    /// A merge patch of the resource; what it is afterwards.
+    pub async fn patch(&self, patch: Value) -> Result<DynamicObject> {
+        Ok(self.api().patch(SHOP, &PatchParams::default(), &Patch::Merge(patch)).await?)
     }
 
     /// Sets the number of crm's replicas through the scale subresource, as `kubectl scale` does.
