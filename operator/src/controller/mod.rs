@@ -105,8 +105,6 @@ where
 }
 
 /// The shops that an object may belong to: by its owners and by its labels, since a hand can remove either.
-// The controller fixes the signature.
-#[expect(clippy::needless_pass_by_value)]
 fn shops_of<K: Resource>(object: PartialObjectMeta<K>) -> HashSet<ObjectRef<Watched>> {
     let metadata = object.metadata;
     let owners = metadata.owner_references.iter().flatten();
