@@ -10,8 +10,9 @@ use serde::Deserialize;
 use spdx::{Expression, LicenseReq, ParseMode, expression::ExpressionReq};
 use std::process::Command;
 
-/// The public registry, as cargo names it.
-const REGISTRY_INDEX: &str = "/crates.io-index";
+/// How cargo marks what comes from a registry, in contrast to a repository or a folder. Only the public one is
+/// configured here, so there is no other.
+const REGISTRY: &str = "registry+";
 
 /// The part of `deny.toml` that is read here.
 #[derive(Deserialize)]
@@ -67,7 +68,7 @@ pub(super) fn check() -> Result<()> {
 fn refusal(package: &Package, policy: &Policy) -> Option<String> {
     let Package { name, version, license, source } = package;
     if let Some(source) = source
-        && !(source.starts_with("registry+") && source.ends_with(REGISTRY_INDEX))
+        && !source.starts_with(REGISTRY)
     {
         return Some(format!("{name} {version} comes from {source} and not from the public registry"));
     }
@@ -95,7 +96,7 @@ fn list(failed: &[&ExpressionReq]) -> String {
 mod tests {
     use super::*;
 
-    const PUBLIC: &str = "registry+https://index.example/crates.io-index";
+    const PUBLIC: &str = "registry+https://index.example";
 
     fn refuse(license: Option<&str>, source: &str) -> Option<String> {
         let policy = Policy {
