@@ -151,8 +151,12 @@ pub async fn write(client: &Client, shop: &OrderShop, status: &OrderShopStatus) 
         "status": status,
     });
     let params = PatchParams::apply(labels::STATUS_MANAGER).force();
-    api.patch_status(&shop.name_any(), &params, &Patch::Apply(patch)).await?;
-    Ok(true)
+    match api.patch_status(&shop.name_any(), &params, &Patch::Apply(patch)).await {
+        Ok(_) => Ok(true),
+        // Deleted meanwhile: there is nobody left to tell.
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn condition(
