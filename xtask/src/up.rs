@@ -89,7 +89,9 @@ fn install_operator(cluster: &Cluster, refs: &Refs) -> Result<()> {
     let mut helm = cluster.helm()?;
     helm.args(["upgrade", "--install", "ordershop-operator"])
         .arg(tools::root().join("charts/ordershop-operator"))
-        .args(["--namespace", OPERATOR_NAMESPACE, "--create-namespace", "--wait", "--timeout", "180s"]);
+        .args(["--namespace", OPERATOR_NAMESPACE, "--create-namespace", "--wait", "--timeout", "180s"])
+        // a CRD that was applied by hand before becomes the chart's
+        .arg("--take-ownership");
     for (key, value) in [
         ("image.repository", repository),
         ("image.tag", tag),
