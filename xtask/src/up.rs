@@ -45,7 +45,7 @@ pub(crate) fn up(args: UpArgs) -> Result<()> {
     step("operator (helm)", || install_operator(&cluster, &refs))?;
     let applied = Instant::now();
     step("apply the sample OrderShop", || apply_sample(&cluster))?;
-    step("wait until the shop is Ready", || wait_for_ready(&cluster))?;
+    step("wait until the shop is Ready", || wait_for_ready(&cluster, &refs))?;
     let ready = applied.elapsed();
     let url = cluster.url();
     step(&format!("wait until {url}/report answers"), || wait_for_answer(cluster.port()))?;
@@ -108,9 +108,14 @@ fn apply_sample(cluster: &Cluster) -> Result<()> {
     cluster.kubectl()?.args(["apply", "-k"]).arg(tools::root().join("deploy/overlays/local")).run()
 }
 
-fn wait_for_ready(cluster: &Cluster) -> Result<()> {
+/// A shop that was Ready before stays so until its operator looks at it: the version tells the new state from the old.
+fn wait_for_ready(cluster: &Cluster, refs: &Refs) -> Result<()> {
+    let chosen = cluster.kubectl()?.args(["get", SHOP, "-o", "jsonpath={.spec.version}"]).text()?;
+    let version = if chosen.is_empty() { &refs.version } else { &chosen };
     let timeout = format!("--timeout={}s", READY_LIMIT.as_secs());
-    let waited = cluster.kubectl()?.args(["wait", "--for=condition=Ready", SHOP, &timeout]).run();
+    let wait = |what: &str| cluster.kubectl()?.args(["wait", &format!("--for={what}"), SHOP, &timeout]).run();
+    let waited =
+        wait(&format!("jsonpath={{.status.version}}={version}")).and_then(|()| wait("condition=Ready"));
     if let Err(error) = waited {
         let mut kubectl = cluster.kubectl()?;
         let pods = kubectl.args(["get", "shop,pods", "-A", "-o", "wide"]).text().unwrap_or_default();
