@@ -257,7 +257,8 @@ impl Applier<'_> {
         }
         // Forced: a field that somebody edited by hand is taken back.
         let params = PatchParams::apply(labels::FIELD_MANAGER).force();
-        let object = self.api::<K>().patch(&name, &params, &Patch::Apply(wanted)).await;
+        let patch = Patch::Apply(serde_json::to_value(wanted)?);
+        let object = self.api::<K>().patch(&name, &params, &patch).await;
         let object = object.map_err(|source| refused(wanted, source))?;
         let result = if live.is_some() { ApplyResult::Repaired } else { ApplyResult::Created };
         self.metrics.applied(&kind, result);

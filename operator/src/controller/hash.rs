@@ -13,7 +13,8 @@ pub(crate) fn of_bytes(bytes: &[u8]) -> String {
     })
 }
 
-/// 16 hex digits of the SHA-256 of a value's JSON.
+/// 16 hex digits of the SHA-256 of a value's JSON. By way of a JSON value, as everything here is written: the code
+/// that writes a whole pod is large, and is compiled once per target.
 pub(crate) fn of<T: Serialize>(value: &T) -> Result<String, serde_json::Error> {
-    Ok(of_bytes(&serde_json::to_vec(value)?))
+    Ok(of_bytes(serde_json::to_value(value)?.to_string().as_bytes()))
 }
