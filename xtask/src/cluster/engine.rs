@@ -14,7 +14,7 @@ const PODMAN: &str = "podman";
 
 /// What podman needs on Debian besides itself.
 const PODMAN_PACKAGES: &[&str] =
-    &["podman", "runc", "conmon", "netavark", "aardvark-dns", "iptables", "iproute2"];
+    &["podman", "runc", "conmon", "netavark", "aardvark-dns", "iptables", "nftables"];
 
 /// How long a Docker daemon may take to answer.
 const DOCKER_ANSWERS: Duration = Duration::from_secs(5);

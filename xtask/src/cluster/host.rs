@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use walkdir::WalkDir;
 
 const INSTANCES: &str = "/proc/sys/fs/inotify/max_user_instances";
 /// All nodes share this limit with the machine; the usual 128 is soon used up.
@@ -140,8 +141,11 @@ fn remove_empty_cgroups() {
     let hierarchies =
         fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|entry| entry.path());
     for hierarchy in hierarchies.chain([PathBuf::from("/sys/fs/cgroup")]) {
-        // fails, as it should, while a container is in it
-        let _ = fs::remove_dir(hierarchy.join("libpod_parent"));
+        let groups = WalkDir::new(hierarchy.join("libpod_parent")).contents_first(true).into_iter().flatten();
+        for group in groups.filter(|entry| entry.file_type().is_dir()) {
+            // fails, as it should, while a process is in it
+            let _ = fs::remove_dir(group.path());
+        }
     }
 }
 
