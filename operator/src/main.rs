@@ -5,7 +5,7 @@ use ordershop_operator::{
     crd::manifest,
     run::{self, Options},
 };
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{Layer, layer::SubscriberExt, util::SubscriberInitExt};
 
 /// Turns `kind: OrderShop` into nine Deployments plus Redis, and keeps it so.
 #[derive(Debug, Parser)]
@@ -21,7 +21,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Runs the operator. This is what happens without a subcommand, too.
-    Run(Options),
+    Run(Box<Options>),
     /// Prints the resource definition (CRD) as YAML.
     Crd,
 }
@@ -31,16 +31,12 @@ enum Command {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> std::process::ExitCode {
     let Cli { command, options } = Cli::parse();
-    let result = match command.unwrap_or(Command::Run(options)) {
+    let result = match command.unwrap_or(Command::Run(Box::new(options))) {
         Command::Crd => manifest::yaml().map(|yaml| print!("{yaml}")).map_err(run::RunError::from),
         Command::Run(options) => {
-            tracing_subscriber::fmt()
-                .json()
-                .flatten_event(true)
-                .with_span_list(false)
-                .with_env_filter(EnvFilter::new(&options.log))
-                .init();
-            run::run(options).await
+            let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_span_list(false);
+            tracing_subscriber::registry().with(lines.with_filter(options.log.clone())).init();
+            run::run(*options).await
         }
     };
     match result {

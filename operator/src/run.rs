@@ -16,6 +16,7 @@ use tokio::{
 };
 use tower::util::MapRequestLayer;
 use tracing::{error, info, warn};
+use tracing_subscriber::filter::Targets;
 
 use crate::{
     admin::{self, Readiness},
@@ -57,7 +58,7 @@ pub struct Options {
 
     /// What is logged: error, warn, info, debug, trace, also per module.
     #[arg(long, env = "ORDERSHOP_LOG", default_value = "info")]
-    pub log: String,
+    pub log: Targets,
 }
 
 /// The operator cannot run, or no longer.
