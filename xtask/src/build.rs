@@ -24,7 +24,7 @@ pub(crate) fn operator() -> Result<PathBuf> {
 fn build(packages: &[String]) -> Result<PathBuf> {
     let host = host_triple()?;
     let target = cache::target_dir()?;
-    let mut cargo = Command::new(cargo_program());
+    let mut cargo = cargo();
     cargo
         .args(["build", "--locked", "--profile", "image", "--target", &host])
         .args(packages.iter().flat_map(|package| ["--package", package]))
@@ -45,8 +45,18 @@ fn build(packages: &[String]) -> Result<PathBuf> {
 }
 
 /// The cargo that runs this program, so that a chosen toolchain stays chosen.
-pub(crate) fn cargo_program() -> std::ffi::OsString {
-    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+///
+/// Without what `cargo run` says about xtask itself: build scripts that watch those variables (ring's does)
+/// would run again for every clone, and half of all dependencies after them.
+pub(crate) fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        let of_xtask = |prefix: &str| name.to_str().is_some_and(|name| name.starts_with(prefix));
+        if of_xtask("CARGO_PKG_") || of_xtask("CARGO_MANIFEST_") {
+            cargo.env_remove(&name);
+        }
+    }
+    cargo
 }
 
 /// Such as `x86_64-unknown-linux-gnu`.

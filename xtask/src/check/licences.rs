@@ -8,7 +8,6 @@ use crate::{build, tools};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use spdx::{Expression, LicenseReq, ParseMode, expression::ExpressionReq};
-use std::process::Command;
 
 /// How cargo marks what comes from a registry, in contrast to a repository or a folder. Only the public one is
 /// configured here, so there is no other.
@@ -44,7 +43,7 @@ pub(super) fn check() -> Result<()> {
     let policy =
         std::fs::read_to_string(&policy).with_context(|| format!("cannot read {}", policy.display()))?;
     let policy: Policy = toml::from_str(&policy).context("deny.toml")?;
-    let output = Command::new(build::cargo_program())
+    let output = build::cargo()
         .args(["metadata", "--format-version", "1", "--locked"])
         .current_dir(tools::root())
         .output()

@@ -16,7 +16,7 @@ pub(super) struct CargoTest {
 impl CargoTest {
     /// Tests that write temporary files do so in `scratch`.
     pub(super) fn new(scratch: &Path) -> Self {
-        let mut command = Command::new(build::cargo_program());
+        let mut command = build::cargo();
         command.args(["test", "--locked"]).current_dir(tools::root()).env("TMPDIR", scratch);
         // Errors tell their causes themselves; a backtrace of the test runner would bury them.
         command.env("RUST_LIB_BACKTRACE", "0");
