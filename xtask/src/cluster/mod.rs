@@ -298,6 +298,9 @@ fn create(name: &str, workers: usize) -> Result<Cluster> {
     state.write(name)?;
     go::ensure(&[&go::KIND, &go::KUBECTL])?;
     state.image = node_image::ensure(&engine)?;
+    // Again, since that may have taken minutes: the last cluster of another cache may have gone meanwhile and
+    // have left the machine as it was before.
+    host::prepare()?;
     engine.ensure_network(&network(name)?)?;
     step(&format!("kind create cluster {name} ({})", engine.name()), || {
         kind::create(&engine, name, &state, &kubeconfig_of(name)?)
