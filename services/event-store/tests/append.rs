@@ -4,11 +4,10 @@
 
 mod support;
 
+use event_store::testing::{Line, Lost, Proxy};
 use event_store::{AppendErrorKind, Config, EventStore, Expected, Id, NewEvent, Uuid};
 use serde_json::json;
 use support::{ACCOUNT, NOTE, put, server};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
 
 #[tokio::test]
 async fn ids_increase_strictly_across_all_streams_under_many_writers() {
@@ -198,50 +197,17 @@ async fn a_server_that_lost_its_functions_gets_them_again() {
     s.store.append(vec![put("created", "a", 1)]).await.unwrap();
 }
 
-/// Passes bytes on, and swallows the answer to the first append and then cuts the line.
-async fn lossy_proxy(upstream: u16) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let lost = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-    tokio::spawn(async move {
-        while let Ok((mut client, _)) = listener.accept().await {
-            let lost = lost.clone();
-            tokio::spawn(async move {
-                let mut server = TcpStream::connect(("127.0.0.1", upstream)).await.unwrap();
-                let (mut up, mut down) = (vec![0; 65536], vec![0; 65536]);
-                let mut append_is_under_way = false;
-                loop {
-                    tokio::select! {
-                        n = client.read(&mut up) => match n {
-                            Ok(n) if n > 0 => {
-                                append_is_under_way |= String::from_utf8_lossy(&up[..n]).contains("FCALL");
-                                server.write_all(&up[..n]).await.unwrap();
-                            }
-                            _ => return,
-                        },
-                        n = server.read(&mut down) => match n {
-                            Ok(n) if n > 0 => {
-                                if append_is_under_way && !lost.swap(true, std::sync::atomic::Ordering::SeqCst) {
-                                    return;
-                                }
-                                client.write_all(&down[..n]).await.unwrap();
-                            }
-                            _ => return,
-                        },
-                    }
-                }
-            });
-        }
-    });
-    port
-}
-
 #[tokio::test]
 async fn an_append_whose_answer_was_lost_on_the_wire_is_one_event() {
     let s = server().await;
-    let port = lossy_proxy(s.redis.port()).await;
-    let store = EventStore::connect(Config::new(format!("redis://127.0.0.1:{port}"))).await.unwrap();
-    let appended = store.append(vec![put("created", "a", 1).expect(Expected::None)]).await.unwrap();
-    assert_eq!(appended[0].version, 1);
-    assert_eq!(s.command::<u64>(&["XLEN", "events:account_created"]).await, 1);
+    let proxy = Proxy::start(s.redis.port()).await.unwrap();
+    let store = EventStore::connect(Config::new(proxy.url())).await.unwrap();
+    for (version, line) in [(1, Line::Good), (2, Line::ByteByByte)] {
+        proxy.set(line);
+        proxy.lose(Lost::Reply, "append", 1);
+        let event = put("created", "a", version).expect(Expected::Exactly(version - 1));
+        assert_eq!(store.append(vec![event]).await.unwrap()[0].version, version);
+    }
+    assert_eq!(proxy.lost(), 2);
+    assert_eq!(s.command::<u64>(&["XLEN", "events:account_created"]).await, 2);
 }

@@ -1,6 +1,10 @@
 //! A real Redis for tests, on a free port, with a folder of its own; ended when dropped. Only with
 //! the feature `testing`, never in a program.
 
+mod proxy;
+
+pub use proxy::{Line, Lost, Proxy};
+
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
