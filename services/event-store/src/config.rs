@@ -7,7 +7,8 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
-    pub(crate) url: String,
+    pub(crate) urls: Vec<String>,
+    pub(crate) addresses: Vec<(String, String)>,
     pub(crate) layout: Layout,
     pub(crate) dedup_window: Duration,
     pub(crate) response_timeout: Duration,
@@ -15,10 +16,12 @@ pub struct Config {
 }
 
 impl Config {
-    /// A store at `redis://[user:password@]host:port[/db]`.
+    /// A store at `redis://[user:password@]host:port[/db]`: a standalone server, or any node of a
+    /// Redis Cluster.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
-            url: url.into(),
+            urls: vec![url.into()],
+            addresses: Vec::new(),
             layout: Layout::Plain,
             dedup_window: Duration::from_hours(1),
             response_timeout: Duration::from_secs(5),
@@ -26,7 +29,24 @@ impl Config {
         }
     }
 
-    /// The names of keys. Choose [`Layout::Tagged`] for Redis Cluster. All programs of one store must agree.
+    /// A further node of the same Redis Cluster to begin with. Name two or three, so that a program
+    /// can start while one of them is away; all others are found from them.
+    #[must_use]
+    pub fn node(mut self, url: impl Into<String>) -> Self {
+        self.urls.push(url.into());
+        self
+    }
+
+    /// A node that says of itself to be at `advertised` (`host:port`) is reached at `reachable`. For
+    /// a cluster behind address translation or a proxy; one call for each node.
+    #[must_use]
+    pub fn address(mut self, advertised: impl Into<String>, reachable: impl Into<String>) -> Self {
+        self.addresses.push((advertised.into(), reachable.into()));
+        self
+    }
+
+    /// The names of keys. Choose [`Layout::Tagged`] for Redis Cluster, which refuses the plain one;
+    /// a standalone server takes both. All programs of one store must agree.
     #[must_use]
     pub fn layout(mut self, layout: Layout) -> Self {
         self.layout = layout;

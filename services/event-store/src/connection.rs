@@ -1,48 +1,217 @@
-//! Connections: a shared one for commands, and one of its own for each blocking reader.
+//! Connections, to a standalone server or to a Redis Cluster: a shared one for commands, and one of
+//! its own for each blocking reader. The other modules do not know which of the two they talk to;
+//! what they must do for both is to name a key of the slot that a command is about.
 
+mod cluster;
+
+use crate::config::Config;
 use crate::error::{ConnectError, ConnectErrorKind};
-use redis::aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnection};
+use crate::layout::Layout;
+use redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig, MultiplexedConnection};
+use redis::cluster_async::ClusterConnection;
 use redis::io::tcp::TcpSettings;
-use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo, RedisResult};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, ErrorKind, IntoConnectionInfo, Pipeline, RedisError,
+    RedisFuture, RedisResult, Value,
+};
+use std::sync::Arc;
 use std::time::Duration;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A client whose sockets send small commands at once: with Nagle's algorithm a command waits for
-/// the acknowledgement of the one before it.
-pub(crate) fn client(url: &str) -> Result<Client, ConnectError> {
-    let invalid = |e: redis::RedisError| ConnectError::new(ConnectErrorKind::InvalidUrl, e.to_string());
-    let info = url.into_connection_info().map_err(invalid)?;
-    Client::open(info.set_tcp_settings(TcpSettings::default().set_nodelay(true))).map_err(invalid)
+/// The shared connection: reconnects by itself, fails fast while the server is away. Cheap to clone.
+#[derive(Clone)]
+pub(crate) enum Connection {
+    /// One server.
+    Single {
+        /// For commands.
+        shared: ConnectionManager,
+        /// Makes blocking connections.
+        client: Arc<Client>,
+    },
+    /// The masters of a cluster. The cluster's client sends a command again on its own.
+    Cluster {
+        /// For commands.
+        shared: ClusterConnection,
+        /// Makes blocking connections.
+        nodes: Arc<cluster::Nodes>,
+    },
 }
 
-/// The shared connection: reconnects by itself, fails fast while the server is away.
-pub(crate) async fn shared(client: Client, response_timeout: Duration) -> RedisResult<ConnectionManager> {
-    let config = ConnectionManagerConfig::new()
-        .set_connection_timeout(Some(CONNECT_TIMEOUT))
-        .set_response_timeout(Some(response_timeout))
-        .set_min_delay(Duration::from_millis(20))
-        .set_max_delay(Duration::from_millis(500))
-        .set_number_of_retries(3);
-    ConnectionManager::new_with_config(client, config).await
+impl Connection {
+    /// Connects to what the first node that answers says it is.
+    pub(crate) async fn open(config: &Config) -> Result<Self, ConnectError> {
+        let infos = config.urls.iter().map(|url| connection_info(url)).collect::<Result<Vec<_>, _>>()?;
+        let (answering, is_cluster) = first_that_answers(&infos).await?;
+        let unsuitable = |message: &str| Err(ConnectError::new(ConnectErrorKind::Unsuitable, message));
+        if is_cluster && config.layout == Layout::Plain {
+            return unsuitable(
+                "the server is a node of a Redis Cluster, where the keys of the plain layout lie in different slots: choose Layout::Tagged",
+            );
+        }
+        if !is_cluster && infos.len() > 1 {
+            return unsuitable(
+                "several nodes are named, but the first that answers belongs to no Redis Cluster: name one server",
+            );
+        }
+        if is_cluster {
+            return cluster::open(infos, config).await;
+        }
+        let client = Client::open(answering).map_err(invalid)?;
+        let manager = ConnectionManagerConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(config.response_timeout))
+            .set_min_delay(Duration::from_millis(20))
+            .set_max_delay(Duration::from_millis(500))
+            .set_number_of_retries(3);
+        let shared =
+            ConnectionManager::new_with_config(client.clone(), manager).await.map_err(unavailable)?;
+        Ok(Self::Single { shared, client: Arc::new(client) })
+    }
+
+    /// Sends a command that names no key to the server that holds this key.
+    pub(crate) async fn at(&mut self, key: &str, command: &Cmd) -> RedisResult<Value> {
+        let answer = match self {
+            Self::Single { shared, .. } => shared.req_packed_command(command).await?,
+            Self::Cluster { shared, .. } => {
+                shared.route_command(command.clone(), cluster::owner(key)).await?
+            }
+        };
+        answer.extract_error()
+    }
+
+    /// Sends a command to every server that takes writes; answers by the server's name.
+    pub(crate) async fn everywhere(
+        &mut self,
+        command: &Cmd,
+    ) -> RedisResult<Vec<(String, RedisResult<Value>)>> {
+        match self {
+            Self::Single { shared, client } => {
+                let answer = shared.req_packed_command(command).await;
+                let name = client.get_connection_info().addr().to_string();
+                match answer {
+                    Ok(value) => Ok(vec![(name, value.extract_error())]),
+                    Err(e) if e.is_unrecoverable_error() || is_passing(&e) => Err(e),
+                    Err(e) => Ok(vec![(name, Err(e))]),
+                }
+            }
+            Self::Cluster { shared, .. } => cluster::everywhere(shared, command).await,
+        }
+    }
+
+    /// A connection for blocking reads of this key and those in its slot. It has no response timeout
+    /// of its own: a read that is given up while the server still serves it would hand events to a
+    /// reader that has gone. After any error a new one must be opened: in a cluster the slot may
+    /// have moved.
+    pub(crate) async fn blocking(&self, key: &str) -> RedisResult<MultiplexedConnection> {
+        match self {
+            Self::Single { client, .. } => {
+                client.get_multiplexed_async_connection_with_config(&for_blocking()).await
+            }
+            Self::Cluster { shared, nodes } => {
+                let client = Client::open(nodes.of_slot(&mut shared.clone(), key).await?)?;
+                client.get_multiplexed_async_connection_with_config(&for_blocking()).await
+            }
+        }
+    }
 }
 
-/// A connection for blocking reads. It has no response timeout of its own: a read that is given up
-/// while the server still serves it would hand events to a reader that has gone.
-pub(crate) async fn blocking(client: &Client) -> RedisResult<MultiplexedConnection> {
-    let config =
-        AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT_TIMEOUT)).set_response_timeout(None);
-    client.get_multiplexed_async_connection_with_config(&config).await
+impl ConnectionLike for Connection {
+    fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
+        match self {
+            Self::Single { shared, .. } => shared.req_packed_command(command),
+            Self::Cluster { shared, .. } => shared.req_packed_command(command),
+        }
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        pipeline: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        match self {
+            Self::Single { shared, .. } => shared.req_packed_commands(pipeline, offset, count),
+            Self::Cluster { shared, .. } => shared.req_packed_commands(pipeline, offset, count),
+        }
+    }
+
+    fn get_db(&self) -> i64 {
+        match self {
+            Self::Single { shared, .. } => shared.get_db(),
+            Self::Cluster { shared, .. } => shared.get_db(),
+        }
+    }
 }
 
-/// May the same command succeed later? (The server is away, starting, or has lost its functions.)
-pub(crate) fn is_passing(e: &redis::RedisError) -> bool {
+fn invalid(e: impl std::fmt::Display) -> ConnectError {
+    ConnectError::new(ConnectErrorKind::InvalidUrl, e.to_string())
+}
+
+fn unavailable(e: impl std::fmt::Display) -> ConnectError {
+    ConnectError::new(ConnectErrorKind::Unavailable, e.to_string())
+}
+
+/// Sockets send small commands at once: with Nagle's algorithm a command waits for the
+/// acknowledgement of the one before it.
+fn nodelay() -> TcpSettings {
+    TcpSettings::default().set_nodelay(true)
+}
+
+fn connection_info(url: &str) -> Result<ConnectionInfo, ConnectError> {
+    Ok(url.into_connection_info().map_err(invalid)?.set_tcp_settings(nodelay()))
+}
+
+fn for_blocking() -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT_TIMEOUT)).set_response_timeout(None)
+}
+
+/// The first server that answers, and whether it is a node of a cluster.
+async fn first_that_answers(infos: &[ConnectionInfo]) -> Result<(ConnectionInfo, bool), ConnectError> {
+    let mut failures = Vec::new();
+    for info in infos {
+        let client = Client::open(info.clone()).map_err(invalid)?;
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(CONNECT_TIMEOUT));
+        let answer: RedisResult<String> =
+            match client.get_multiplexed_async_connection_with_config(&config).await {
+                Ok(mut open) => redis::cmd("INFO").arg("cluster").query_async(&mut open).await,
+                Err(e) => Err(e),
+            };
+        match answer {
+            Ok(text) => return Ok((info.clone(), info_field(&text, "cluster_enabled") == Some("1"))),
+            Err(e) => failures.push(format!("{}: {e}", info.addr())),
+        }
+    }
+    Err(unavailable(failures.join("; ")))
+}
+
+/// A line of what INFO answers.
+pub(crate) fn info_field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+}
+
+/// May the same command succeed later? (The server is away, starting, has lost its functions, or
+/// hands a slot over.)
+pub(crate) fn is_passing(e: &RedisError) -> bool {
     e.is_io_error()
         || e.is_timeout()
         || e.is_connection_dropped()
         || e.is_connection_refusal()
+        || e.kind() == ErrorKind::ClusterConnectionNotFound
         || matches!(
             e.code(),
-            Some("LOADING" | "MASTERDOWN" | "READONLY" | "TRYAGAIN" | "CLUSTERDOWN" | "BUSY" | "UNBLOCKED")
+            Some(
+                "LOADING"
+                    | "MASTERDOWN"
+                    | "READONLY"
+                    | "TRYAGAIN"
+                    | "CLUSTERDOWN"
+                    | "MOVED"
+                    | "ASK"
+                    | "BUSY"
+                    | "UNBLOCKED"
+            )
         )
 }

@@ -1,7 +1,7 @@
 //! The store's Redis functions: one library, named by a hash of its source, so that an old and a
 //! new program on one server each call their own.
 
-use redis::aio::ConnectionLike;
+use crate::connection::Connection;
 use redis::{RedisError, RedisResult, Value};
 use sha2::{Digest, Sha256};
 use std::sync::LazyLock;
@@ -21,14 +21,30 @@ static SOURCE: LazyLock<(String, String)> = LazyLock::new(|| {
     (library, source)
 });
 
-/// Loads the library where the server has it not yet.
-pub(crate) async fn load(connection: &mut impl ConnectionLike) -> RedisResult<()> {
-    redis::cmd("FUNCTION").arg("LOAD").arg("REPLACE").arg(&SOURCE.1).exec_async(connection).await
+fn load_command() -> redis::Cmd {
+    let mut command = redis::cmd("FUNCTION");
+    command.arg("LOAD").arg(&SOURCE.1);
+    command
 }
 
-/// One call of a function. A server that lost the library (flushed, replaced) gets it again.
+/// The library's name is a hash of its source: one that is there already is the same.
+fn unless_there<T>(answer: RedisResult<T>) -> RedisResult<()> {
+    match answer {
+        Err(e) if !e.to_string().contains("already exists") => Err(e),
+        _ => Ok(()),
+    }
+}
+
+/// Loads the library on every master that has it not yet.
+pub(crate) async fn load(connection: &mut Connection) -> RedisResult<()> {
+    let answers = connection.everywhere(&load_command()).await?;
+    answers.into_iter().try_for_each(|(_, answer)| unless_there(answer))
+}
+
+/// One call of a function. A server that lost the library (flushed, or a master that is new in a
+/// cluster) gets it again.
 pub(crate) async fn call(
-    connection: &mut impl ConnectionLike,
+    connection: &mut Connection,
     function: &str,
     keys: &[String],
     args: &[String],
@@ -37,7 +53,8 @@ pub(crate) async fn call(
     command.arg(format!("{}_{function}", SOURCE.0)).arg(keys.len()).arg(keys).arg(args);
     match command.query_async(connection).await {
         Err(e) if is_missing(&e) => {
-            load(connection).await?;
+            let at = keys.first().map_or("", String::as_str);
+            unless_there(connection.at(at, &load_command()).await)?;
             command.query_async(connection).await
         }
         answer => answer,

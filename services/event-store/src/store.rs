@@ -1,11 +1,10 @@
 //! The store itself: a handle that is cheap to clone.
 
 use crate::config::Config;
-use crate::connection;
+use crate::connection::{Connection, info_field as field};
 use crate::error::{ConnectError, ConnectErrorKind, ReadError};
 use crate::{Id, Layout, functions};
-use redis::Client;
-use redis::aio::ConnectionManager;
+use redis::aio::MultiplexedConnection;
 use std::sync::Arc;
 use tracing::warn;
 
@@ -16,23 +15,22 @@ pub struct EventStore {
 }
 
 struct Inner {
-    client: Client,
-    connection: ConnectionManager,
+    connection: Connection,
     config: Config,
 }
 
 impl EventStore {
     /// Opens the store, checks that the server is fit for it and loads its functions.
     pub async fn connect(config: Config) -> Result<Self, ConnectError> {
-        let client = connection::client(&config.url)?;
         let unavailable =
             |e: redis::RedisError| ConnectError::new(ConnectErrorKind::Unavailable, e.to_string());
-        let mut connection =
-            connection::shared(client.clone(), config.response_timeout).await.map_err(unavailable)?;
-        let info: String = redis::cmd("INFO").query_async(&mut connection).await.map_err(unavailable)?;
-        check_server(&info)?;
+        let mut connection = Connection::open(&config).await?;
+        for (_, info) in connection.everywhere(&redis::cmd("INFO")).await.map_err(unavailable)? {
+            let info: String = info.and_then(|i| Ok(redis::from_redis_value(i)?)).map_err(unavailable)?;
+            check_server(&info)?;
+        }
         functions::load(&mut connection).await.map_err(unavailable)?;
-        Ok(Self { inner: Arc::new(Inner { client, connection, config }) })
+        Ok(Self { inner: Arc::new(Inner { connection, config }) })
     }
 
     /// Does the server answer, and has it loaded its data?
@@ -59,17 +57,14 @@ impl EventStore {
         &self.inner.config
     }
 
-    pub(crate) fn client(&self) -> &Client {
-        &self.inner.client
-    }
-
-    pub(crate) fn connection(&self) -> ConnectionManager {
+    pub(crate) fn connection(&self) -> Connection {
         self.inner.connection.clone()
     }
-}
 
-fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
-    info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+    /// A connection of its own for blocking reads of these keys, which share a slot.
+    pub(crate) async fn blocking(&self, keys: &[String]) -> redis::RedisResult<MultiplexedConnection> {
+        self.inner.connection.blocking(keys.first().map_or("", String::as_str)).await
+    }
 }
 
 /// A server that may evict keys would lose events without a word.

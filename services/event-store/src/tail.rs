@@ -3,7 +3,7 @@
 
 use crate::entry::{self, RawEntry};
 use crate::error::ReadError;
-use crate::{Event, EventStore, Id, StreamName, connection, order};
+use crate::{Event, EventStore, Id, StreamName, order};
 use redis::Value;
 use redis::aio::MultiplexedConnection;
 use std::time::Duration;
@@ -70,7 +70,7 @@ impl Tail {
     async fn read(&mut self, block: Option<Duration>) -> Result<Vec<Event>, ReadError> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => connection::blocking(self.store.client()).await?,
+            None => self.store.blocking(&self.keys).await?,
         };
         let mut command = redis::cmd("XREAD");
         command.arg("COUNT").arg(BATCH);

@@ -347,7 +347,7 @@ impl<H: Handler> Driver<H> {
                     _ = &mut reader => break,
                     // What the last read brought stays pending for this consumer and is handed back below.
                     Some(_) = reads.recv() => {}
-                    _ = nudge.tick() => waker.wake(&self.store).await,
+                    _ = nudge.tick() => waker.wake(&self.store, &self.keys).await,
                 }
             }
         };

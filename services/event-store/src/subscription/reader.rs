@@ -3,10 +3,10 @@
 //! Never acknowledges.
 
 use super::Subscription;
+use crate::EventStore;
 use crate::entry::{self, RawEntry};
 use crate::error::ReadError;
 use crate::tail::SILENCE;
-use crate::{EventStore, connection};
 use redis::Value;
 use redis::aio::MultiplexedConnection;
 use std::sync::Arc;
@@ -38,11 +38,13 @@ pub(super) struct Waker {
 impl Waker {
     /// Ends the read under way, if there is one. What it was about to answer is not lost: the
     /// server either answers entries or none.
-    pub(super) async fn wake(&self, store: &EventStore) {
+    ///
+    /// `keys` are those read: the command must reach the server that serves the read.
+    pub(super) async fn wake(&self, store: &EventStore, keys: &[String]) {
         let id = self.client_id.load(Ordering::Relaxed);
-        if id != 0 {
-            let _: Result<i64, _> =
-                redis::cmd("CLIENT").arg("UNBLOCK").arg(id).query_async(&mut store.connection()).await;
+        if let Some(key) = keys.first().filter(|_| id != 0) {
+            // Nobody to wake is as good.
+            let _ = store.connection().at(key, redis::cmd("CLIENT").arg("UNBLOCK").arg(id)).await;
         }
     }
 }
@@ -89,7 +91,7 @@ impl Reader {
 
     /// Connects, makes sure that the group is there, and reads the own pending list.
     async fn begin(&self) -> Result<(MultiplexedConnection, Vec<(usize, Vec<RawEntry>)>), ReadError> {
-        let mut connection = connection::blocking(self.store.client()).await?;
+        let mut connection = self.store.blocking(&self.keys).await?;
         let id: i64 = bounded(redis::cmd("CLIENT").arg("ID").query_async(&mut connection)).await?;
         for (key, stream) in self.keys.iter().zip(&self.subscription.streams) {
             self.ensure_group(&mut connection, key, &stream.to_string()).await?;

@@ -1,0 +1,160 @@
+//! What is different on a Redis Cluster: a command goes to the master of its key's slot, checks go
+//! to every master, and a blocking reader finds the master of its slot by itself. Never reads from
+//! a replica, which may be behind.
+
+use super::{CONNECT_TIMEOUT, Connection, invalid, nodelay, unavailable};
+use crate::config::Config;
+use crate::error::ConnectError;
+use redis::cluster::{ClusterClientBuilder, NodeAddress};
+use redis::cluster_async::ClusterConnection;
+use redis::cluster_routing::{
+    MultipleNodeRoutingInfo, Route, RoutingInfo, SingleNodeRoutingInfo, Slot, SlotAddr,
+};
+use redis::{Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, RedisError, RedisResult, Value};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// The cluster's client sends again so often by itself; what takes longer (a failover) is for the
+/// caller's deadline.
+const RETRIES: u32 = 4;
+const RETRY_MS: (u64, u64) = (20, 300);
+
+/// How the nodes are reached.
+pub(crate) struct Nodes {
+    /// Everything but the address is the same for all nodes.
+    first: ConnectionInfo,
+    /// From what a node says of itself to where it is reached.
+    addresses: HashMap<NodeAddress, NodeAddress>,
+}
+
+pub(super) async fn open(infos: Vec<ConnectionInfo>, config: &Config) -> Result<Connection, ConnectError> {
+    let mut addresses = HashMap::new();
+    for (advertised, reachable) in &config.addresses {
+        let parse = |text: &str| NodeAddress::try_from(text).map_err(invalid);
+        addresses.insert(parse(advertised)?, parse(reachable)?);
+    }
+    let Some(first) = infos.first().cloned() else { return Err(invalid("no node is named")) };
+    let client = ClusterClientBuilder::new(infos)
+        .tcp_settings(nodelay())
+        .connection_timeout(CONNECT_TIMEOUT)
+        .response_timeout(config.response_timeout)
+        .retries(RETRIES)
+        .min_retry_wait(RETRY_MS.0)
+        .max_retry_wait(RETRY_MS.1)
+        .node_address_map(addresses.clone())
+        .build()
+        .map_err(invalid)?;
+    let shared = client.get_async_connection().await.map_err(unavailable)?;
+    Ok(Connection::Cluster { shared, nodes: Arc::new(Nodes { first, addresses }) })
+}
+
+/// To the master of the key's slot.
+pub(super) fn owner(key: &str) -> RoutingInfo {
+    RoutingInfo::SingleNode(SingleNodeRoutingInfo::SpecificNode(Route::with_key(key, SlotAddr::Master)))
+}
+
+/// The answers of all masters, also those that are errors.
+pub(super) async fn everywhere(
+    shared: &mut ClusterConnection,
+    command: &Cmd,
+) -> RedisResult<Vec<(String, RedisResult<Value>)>> {
+    // Without a policy the client collects every answer; with one it would stop at the first error
+    // and leave other masters unasked.
+    let routing = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
+    let Value::Map(answers) = shared.route_command(command.clone(), routing).await? else {
+        return Err((ErrorKind::UnexpectedReturnType, "no answers by master").into());
+    };
+    answers
+        .into_iter()
+        .map(|(name, value)| Ok((redis::from_redis_value(name)?, value.extract_error())))
+        .collect()
+}
+
+impl Nodes {
+    /// Where the master of the key's slot is now, by its own word.
+    pub(super) async fn of_slot(
+        &self,
+        shared: &mut ClusterConnection,
+        key: &str,
+    ) -> RedisResult<ConnectionInfo> {
+        let slots = shared.route_command(redis::cmd("CLUSTER").arg("SLOTS").clone(), owner(key)).await?;
+        let unknown = || {
+            RedisError::from((ErrorKind::ClusterConnectionNotFound, "no master of the slot", key.to_owned()))
+        };
+        let (host, port) = master_of(&slots, Slot::for_key(key)).ok_or_else(unknown)?;
+        // A node without a name for itself is where it was asked; one name must then serve all nodes.
+        let host = host.or_else(|| host_of(self.first.addr())).ok_or_else(unknown)?;
+        let mut address = NodeAddress::new(host, port);
+        if let Some(reachable) = self.addresses.get(&address) {
+            address = reachable.clone();
+        }
+        let addr = match self.first.addr() {
+            ConnectionAddr::TcpTls { insecure, tls_params, .. } => ConnectionAddr::TcpTls {
+                host: address.host().to_owned(),
+                port: address.port(),
+                insecure: *insecure,
+                tls_params: tls_params.clone(),
+            },
+            _ => ConnectionAddr::Tcp(address.host().to_owned(), address.port()),
+        };
+        Ok(self.first.clone().set_addr(addr))
+    }
+}
+
+fn host_of(addr: &ConnectionAddr) -> Option<String> {
+    match addr {
+        ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. } => Some(host.clone()),
+        _ => None,
+    }
+}
+
+/// The master of a slot in what CLUSTER SLOTS answers; a host that it does not name is `None`.
+fn master_of(slots: &Value, slot: Slot) -> Option<(Option<String>, u16)> {
+    let Value::Array(ranges) = slots else { return None };
+    let number = |value: &Value| match value {
+        Value::Int(n) => u16::try_from(*n).ok(),
+        _ => None,
+    };
+    ranges.iter().find_map(|range| {
+        let Value::Array(parts) = range else { return None };
+        let [start, end, Value::Array(master), ..] = parts.as_slice() else { return None };
+        if !(number(start)?..=number(end)?).any(|n| Slot::new(n) == Some(slot)) {
+            return None;
+        }
+        let [host, port, ..] = master.as_slice() else { return None };
+        let host = match host {
+            Value::BulkString(bytes) if !bytes.is_empty() => String::from_utf8(bytes.clone()).ok(),
+            _ => None,
+        };
+        // '?' stands for a node whose name is not known yet.
+        (host.as_deref() != Some("?")).then_some((host, number(port)?))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(start: i64, end: i64, host: Value, port: i64) -> Value {
+        let master = Value::Array(vec![host, Value::Int(port), Value::BulkString(b"id".to_vec())]);
+        let replica = Value::Array(vec![Value::BulkString(b"replica".to_vec()), Value::Int(1)]);
+        Value::Array(vec![Value::Int(start), Value::Int(end), master, replica])
+    }
+
+    #[test]
+    fn a_blocking_reader_goes_to_the_master_of_its_slot_by_the_name_that_the_node_gives_itself() {
+        let name = |text: &str| Value::BulkString(text.as_bytes().to_vec());
+        let slots = Value::Array(vec![
+            range(0, 5460, name("10.0.0.1"), 7000),
+            range(5461, 10922, name(""), 7001),
+            range(10923, 16000, Value::Nil, 7002),
+            range(16001, 16383, name("?"), 7003),
+        ]);
+        let of = |n| master_of(&slots, Slot::new(n).unwrap());
+        assert_eq!(of(5460), Some((Some("10.0.0.1".to_owned()), 7000)));
+        assert_eq!(of(5461), Some((None, 7001)));
+        assert_eq!(of(12000), Some((None, 7002)));
+        assert_eq!(of(16383), None, "a node without a name cannot be reached");
+        assert_eq!(master_of(&Value::Nil, Slot::new(1).unwrap()), None);
+    }
+}
