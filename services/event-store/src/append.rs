@@ -3,7 +3,7 @@
 
 use crate::error::{AppendError, AppendErrorKind};
 use crate::event::{CacheStep, Expected, NewEvent, State};
-use crate::kind::{is_valid_id, is_valid_name};
+use crate::kind::{is_valid_action, is_valid_id, is_valid_name};
 use crate::{EventStore, Id, Layout, connection, entry, functions};
 use redis::Value;
 use serde_json::{Map, Value as Json, json};
@@ -137,10 +137,13 @@ fn spec(
     event_id: Uuid,
 ) -> Result<Json, AppendError> {
     let kind = event.kind;
-    for name in [kind.family, kind.name, event.action].iter().chain(kind.lists).chain(kind.indexes) {
+    for name in [kind.family, kind.name].iter().chain(kind.lists).chain(kind.indexes) {
         if !is_valid_name(name) {
             return Err(invalid(index, format!("{name:?} is no name: use letters, digits, - and _")));
         }
+    }
+    if !is_valid_action(event.action) {
+        return Err(invalid(index, format!("{:?} is no action: use letters, digits and -", event.action)));
     }
     let id = &event.entity_id;
     if !is_valid_id(id) {
@@ -321,7 +324,8 @@ mod tests {
     fn what_cannot_be_appended_is_refused_before_anything_is_sent() {
         let state = json!({ "id": "1" });
         for (event, says) in [
-            (NewEvent::put(ORDER, "cre:ated", "1", &state), "no name"),
+            (NewEvent::put(ORDER, "cre:ated", "1", &state), "no action"),
+            (NewEvent::put(ORDER, "paid_in", "1", &state), "no action"),
             (NewEvent::put(ORDER, "created", "a}b", &state), "no entity id"),
             (NewEvent::put(ORDER, "created", "1", &json!([])), "JSON object"),
             (NewEvent::put(ORDER, "created", "1", &json!({ "product_ids": 3 })), "array"),

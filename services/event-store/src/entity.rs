@@ -16,6 +16,8 @@ pub struct Entity {
     pub version: u64,
     /// Was its last event a deletion? `body` is then the last state before it.
     pub deleted: bool,
+    /// Version of the state's schema.
+    pub schema: u32,
     /// The state.
     pub body: Value,
 }
@@ -27,12 +29,18 @@ impl Entity {
     }
 }
 
-type Row = (Option<u64>, Option<u8>, Option<String>);
+type Row = (Option<u64>, Option<u8>, Option<String>, Option<u32>);
 
 fn parse(id: &str, row: Row) -> Result<Option<Entity>, ReadError> {
-    let (Some(version), deleted, Some(body)) = row else { return Ok(None) };
+    let (Some(version), deleted, Some(body), schema) = row else { return Ok(None) };
     let body = serde_json::from_str(&body).map_err(|e| ReadError(format!("entity {id}: {e}")))?;
-    Ok(Some(Entity { id: id.to_owned(), version, deleted: deleted == Some(1), body }))
+    Ok(Some(Entity {
+        id: id.to_owned(),
+        version,
+        deleted: deleted == Some(1),
+        schema: schema.unwrap_or(1),
+        body,
+    }))
 }
 
 impl EventStore {
@@ -67,7 +75,9 @@ impl EventStore {
         }
         let mut pipe = redis::pipe();
         for id in ids {
-            pipe.cmd("HMGET").arg(self.layout().meta(kind, id.as_ref())).arg(&["version", "deleted", "body"]);
+            pipe.cmd("HMGET")
+                .arg(self.layout().meta(kind, id.as_ref()))
+                .arg(&["version", "deleted", "body", "schema"]);
         }
         let rows: Vec<Row> = pipe.query_async(&mut self.connection()).await?;
         ids.iter().zip(rows).map(|(id, row)| parse(id.as_ref(), row)).collect()

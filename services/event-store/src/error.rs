@@ -114,13 +114,41 @@ pub enum ProjectionError {
 /// An event whose payload is not what the reader expects.
 #[derive(Debug)]
 pub struct DecodeError {
+    kind: DecodeErrorKind,
     id: Id,
     message: String,
 }
 
+/// Why an event could not be read as what the reader expects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DecodeErrorKind {
+    /// A field is missing, or the state is not of the type.
+    Malformed,
+    /// It is none of the events that the reader knows.
+    Unknown,
+    /// A newer program wrote it: it may deserialize and yet mean something else.
+    NewerSchema {
+        /// The event's schema.
+        schema: u32,
+        /// The newest that the reader knows.
+        known: u32,
+    },
+}
+
 impl DecodeError {
     pub(crate) fn new(id: Id, message: impl Into<String>) -> Self {
-        Self { id, message: message.into() }
+        Self::of(DecodeErrorKind::Malformed, id, message)
+    }
+
+    pub(crate) fn of(kind: DecodeErrorKind, id: Id, message: impl Into<String>) -> Self {
+        Self { kind, id, message: message.into() }
+    }
+
+    /// What is wrong, to match on.
+    #[must_use]
+    pub fn kind(&self) -> DecodeErrorKind {
+        self.kind
     }
 
     /// The entry that could not be read.

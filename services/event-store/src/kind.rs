@@ -80,7 +80,7 @@ impl StreamName {
     /// The name in a text such as `order_created`: the action is what follows the last underscore.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (family, action) = text.rsplit_once('_')?;
-        (is_valid_name(family) && is_valid_name(action))
+        (is_valid_name(family) && is_valid_action(action))
             .then(|| Self { family: family.to_owned().into(), action: action.to_owned().into() })
     }
 
@@ -112,6 +112,12 @@ pub(crate) fn is_valid_name(name: &str) -> bool {
         && !name.ends_with('_')
 }
 
+/// An action follows the last underscore of a stream's name, so it holds none: otherwise `a_b` of
+/// one kind and `b` of another would be the same stream.
+pub(crate) fn is_valid_action(action: &str) -> bool {
+    is_valid_name(action) && !action.contains('_')
+}
+
 /// Ids go into keys too: no control characters, no braces (they would choose a slot), bounded.
 pub(crate) fn is_valid_id(id: &str) -> bool {
     !id.is_empty() && id.len() <= 256 && !id.chars().any(|c| c.is_control() || c == '{' || c == '}')
@@ -127,6 +133,7 @@ mod tests {
             assert!(!is_valid_name(bad), "{bad}");
         }
         assert!(is_valid_name("order") && is_valid_name("read-model"));
+        assert!(is_valid_action("paid-in") && !is_valid_action("paid_in"));
         for bad in ["", "a{b", "a}b", "a\nb", "\0"] {
             assert!(!is_valid_id(bad), "{bad:?}");
         }

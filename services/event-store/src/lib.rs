@@ -30,13 +30,15 @@ mod subscription;
 mod tail;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod typed;
 
 pub use append::Appended;
 pub use config::Config;
 pub use dead::{DeadLetter, DeadLetters};
 pub use entity::Entity;
 pub use error::{
-    AppendError, AppendErrorKind, ConnectError, ConnectErrorKind, DecodeError, ProjectionError, ReadError,
+    AppendError, AppendErrorKind, ConnectError, ConnectErrorKind, DecodeError, DecodeErrorKind,
+    ProjectionError, ReadError,
 };
 pub use event::{Event, Expected, NewEvent};
 pub use id::{Id, ParseIdError};
@@ -46,4 +48,6 @@ pub use projection::{Projection, Projector, View, Write};
 pub use store::EventStore;
 pub use subscription::{Consumer, GroupState, Handler, Observation, Outcome, Subscription};
 pub use tail::Tail;
+pub use tokio_util::sync::CancellationToken;
+pub use typed::{EntityType, Loaded, Typed, TypedEvent, TypedHandler, Upcaster};
 pub use uuid::Uuid;

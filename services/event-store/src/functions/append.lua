@@ -30,7 +30,7 @@ local function wrong_type(keys, e)
   end
 end
 
--- Nothing when the batch may be written; an answer to return otherwise.
+-- Nothing when the batch may be written, and what stands in the cache by meta key; an answer to return otherwise.
 local function refuse(keys, events)
   local known, answers, batch_ids, state = 0, {}, {}, {}
   for i, e in ipairs(events) do
@@ -58,8 +58,8 @@ local function refuse(keys, events)
     if answers[i] then return { 'duplicate', i } end
     local s = state[e.meta]
     if not s then
-      local m = redis.call('HMGET', keys[e.meta], 'version', 'deleted')
-      s = { version = tonumber(m[1] or '0'), deleted = m[2] == '1' }
+      local m = redis.call('HMGET', keys[e.meta], 'version', 'deleted', 'schema')
+      s = { version = tonumber(m[1] or '0'), deleted = m[2] == '1', schema = m[3] }
       state[e.meta] = s
     end
     local ok = e.expected == 'any'
@@ -70,6 +70,7 @@ local function refuse(keys, events)
     s.version = s.version + 1
     s.deleted = e.remove
   end
+  return nil, state
 end
 
 -- The last id issued, from the store's clock; a lost clock falls back to the streams' own.
@@ -133,7 +134,7 @@ end
 
 local function append_batch(keys, spec)
   local events = spec.events
-  local refusal = refuse(keys, events)
+  local refusal, state = refuse(keys, events)
   if refusal then return refusal end
   local time = redis.call('TIME')
   local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
@@ -159,6 +160,12 @@ local function append_batch(keys, spec)
     end
     redis.call('XADD', keys[e.stream], id, unpack(entry))
     redis.call('HSET', keys[e.meta], 'deleted', e.remove and 1 or 0, 'body', e.entity)
+    -- Most entities never leave schema 1, which stands for a missing field.
+    local s = state[e.meta]
+    if e.schema ~= 1 or s.schema then
+      redis.call('HSET', keys[e.meta], 'schema', e.schema)
+      s.schema = e.schema
+    end
     cache(keys, e)
     redis.call('SET', keys[e.seen], id .. ' ' .. version .. ' ' .. e.digest, 'PX', spec.dedup_ms)
     answer[2 * i] = id

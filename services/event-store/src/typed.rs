@@ -1,0 +1,382 @@
+//! Typed events: what a program knows of the log, declared once. A kind of entity names its state's
+//! type and how older schemas of it become the newest ([`EntityType`]); an enum names the events
+//! that the program handles or writes ([`events!`](crate::events)). Reading never guesses: an event
+//! of a newer schema or of an unknown action is an error that says so, and stays in the log.
+
+use crate::error::{DecodeError, DecodeErrorKind, ReadError};
+use crate::{Entity, Event, EventStore, Handler, Kind, NewEvent, Outcome, StreamName};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::future::Future;
+
+/// One step in the life of a schema: turns the fields of version n into those of version n + 1.
+///
+/// A pure function of what it is given. What it cannot make sense of it leaves as it is: then the
+/// state's type refuses it.
+pub type Upcaster = fn(&mut Map<String, Value>);
+
+/// A kind of entity and the type of its state.
+///
+/// ```
+/// use event_store::{EntityType, Kind, Upcaster};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Account {
+///     id: String,
+///     cents: i64,
+///     currency: String,
+/// }
+///
+/// impl EntityType for Account {
+///     type State = Self;
+///     const KIND: Kind = Kind::new("account");
+///     // Schema 1 counted in euros, schema 2 in cents, schema 3 knows other currencies.
+///     const UPCASTERS: &'static [Upcaster] = &[
+///         |account| {
+///             let euros = account.remove("euros").and_then(|e| e.as_i64());
+///             account.extend(euros.map(|e| ("cents".to_owned(), (100 * e).into())));
+///         },
+///         |account| {
+///             account.insert("currency".to_owned(), "EUR".into());
+///         },
+///     ];
+///
+///     fn id(account: &Self) -> &str {
+///         &account.id
+///     }
+/// }
+///
+/// assert_eq!(Account::schema(), 3);
+/// ```
+pub trait EntityType {
+    /// The state that its events and its cache carry. `Self`, unless the type is another crate's.
+    type State: Serialize + DeserializeOwned;
+
+    /// The kind, which names streams and keys.
+    const KIND: Kind;
+
+    /// The steps from schema 1 to the newest, oldest first. The newest schema is one more than there
+    /// are steps, so the two cannot disagree. Add a step when an older state no longer deserializes,
+    /// or would mean something else; a new field with a default needs none. Never change or remove
+    /// one: the log still holds what it was written for.
+    const UPCASTERS: &'static [Upcaster] = &[];
+
+    /// The entity's id.
+    fn id(state: &Self::State) -> &str;
+
+    /// Further ordering keys of its events; see [`NewEvent::ordered_with`]. Default: none.
+    fn ordered_with(_state: &Self::State) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// The schema that this program writes, and the newest that it reads.
+    #[must_use]
+    fn schema() -> u32 {
+        u32::try_from(Self::UPCASTERS.len()).map_or(u32::MAX, |steps| steps.saturating_add(1))
+    }
+
+    /// An event that leaves the entity in this state.
+    fn put(action: &'static str, state: &Self::State) -> NewEvent {
+        let event = NewEvent::put(Self::KIND, action, Self::id(state), state).schema(Self::schema());
+        Self::ordered_with(state).into_iter().fold(event, NewEvent::ordered_with)
+    }
+
+    /// The event of the entity's deletion, with its last state.
+    fn remove(action: &'static str, last: &Self::State) -> NewEvent {
+        let event = NewEvent::remove(Self::KIND, action, Self::id(last), last).schema(Self::schema());
+        Self::ordered_with(last).into_iter().fold(event, NewEvent::ordered_with)
+    }
+}
+
+/// Events that a program knows. Made by [`events!`](crate::events).
+pub trait TypedEvent: Sized + Send {
+    /// The streams of all of them, each once: what a subscription, a tail or a projection reads.
+    fn streams() -> Vec<StreamName>;
+
+    /// The event as one of them, or `None` when it is none of them.
+    fn read(event: &Event) -> Option<Result<Self, DecodeError>>;
+
+    /// The event to be appended.
+    fn write(&self) -> NewEvent;
+}
+
+/// Declares an enum of events and implements [`TypedEvent`] for it.
+///
+/// A variant names its [`EntityType`], whose state it carries, and the action that is the second half
+/// of its stream's name: `put` for an event that leaves the entity in that state, `remove` for its
+/// deletion. Variants may be of several kinds: declare one enum of what a consumer handles, and
+/// another of what a program writes.
+///
+/// ```
+/// use event_store::{EntityType, Kind, NewEvent, TypedEvent, events};
+/// # use serde::{Deserialize, Serialize};
+/// # #[derive(Debug, PartialEq, Serialize, Deserialize)]
+/// # pub struct Account { id: String, cents: i64 }
+/// # impl EntityType for Account {
+/// #     type State = Self;
+/// #     const KIND: Kind = Kind::new("account");
+/// #     fn id(account: &Self) -> &str { &account.id }
+/// # }
+///
+/// events! {
+///     /// What happens to accounts.
+///     #[derive(Debug, PartialEq)]
+///     pub enum AccountEvent {
+///         /// There is a new account.
+///         Opened(Account) = put "opened",
+///         /// Somebody paid in.
+///         Deposited(Account) = put "deposited",
+///         /// It is gone; this is how it was last.
+///         Closed(Account) = remove "closed",
+///     }
+/// }
+///
+/// let names: Vec<_> = AccountEvent::streams().iter().map(ToString::to_string).collect();
+/// assert_eq!(names, ["account_closed", "account_deposited", "account_opened"]);
+/// let event = AccountEvent::Opened(Account { id: "a".into(), cents: 0 });
+/// let to_append: NewEvent = event.write();
+/// ```
+#[macro_export]
+macro_rules! events {
+    (
+        $(#[$enum_meta:meta])*
+        $visibility:vis enum $name:ident {
+            $(
+                $(#[$variant_meta:meta])*
+                $variant:ident($entity:ty) = $step:ident $action:literal
+            ),+ $(,)?
+        }
+    ) => {
+        $(#[$enum_meta])*
+        $visibility enum $name {
+            $( $(#[$variant_meta])* $variant(<$entity as $crate::EntityType>::State), )+
+        }
+
+        impl $crate::TypedEvent for $name {
+            fn streams() -> ::std::vec::Vec<$crate::StreamName> {
+                let mut all = ::std::vec![
+                    $( <$entity as $crate::EntityType>::KIND.stream($action), )+
+                ];
+                all.sort();
+                all.dedup();
+                all
+            }
+
+            fn read(
+                event: &$crate::Event,
+            ) -> ::std::option::Option<::std::result::Result<Self, $crate::DecodeError>> {
+                $(
+                    if event.is(<$entity as $crate::EntityType>::KIND, $action) {
+                        return ::std::option::Option::Some(event.state::<$entity>().map(Self::$variant));
+                    }
+                )+
+                ::std::option::Option::None
+            }
+
+            fn write(&self) -> $crate::NewEvent {
+                match self {
+                    $( Self::$variant(state) => <$entity as $crate::EntityType>::$step($action, state), )+
+                }
+            }
+        }
+    };
+}
+
+impl Event {
+    /// Is it this action of this kind of entity?
+    #[must_use]
+    pub fn is(&self, kind: Kind, action: &str) -> bool {
+        self.entity_type == kind.name() && self.stream.family() == kind.family && self.action() == action
+    }
+
+    /// The state that it carries, brought to the newest schema.
+    pub fn state<T: EntityType>(&self) -> Result<T::State, DecodeError> {
+        newest::<T>(self.schema, &self.entity).map_err(|(kind, why)| {
+            DecodeError::of(kind, self.id, format!("{} {}: {why}", self.stream, self.entity_id))
+        })
+    }
+
+    /// The event as one of those that the program knows. One that it does not know
+    /// ([`DecodeErrorKind::Unknown`]) and one that a newer program wrote
+    /// ([`DecodeErrorKind::NewerSchema`]) are errors; the event itself stays whole in the caller's hands.
+    pub fn typed<E: TypedEvent>(&self) -> Result<E, DecodeError> {
+        E::read(self).unwrap_or_else(|| {
+            let why = format!("{} of {} {} is not known here", self.stream, self.entity_type, self.entity_id);
+            Err(DecodeError::of(DecodeErrorKind::Unknown, self.id, why))
+        })
+    }
+}
+
+/// The state in the newest schema, or why there is none.
+fn newest<T: EntityType>(schema: u32, state: &Value) -> Result<T::State, (DecodeErrorKind, String)> {
+    let malformed = |why: String| (DecodeErrorKind::Malformed, why);
+    let known = T::schema();
+    if schema > known {
+        let kind = DecodeErrorKind::NewerSchema { schema, known };
+        return Err((kind, format!("its schema is {schema}, this program knows {known}")));
+    }
+    let done = schema.checked_sub(1).and_then(|n| usize::try_from(n).ok());
+    let done = done.ok_or_else(|| malformed("schemas count from 1".to_owned()))?;
+    let steps = T::UPCASTERS.get(done..).unwrap_or_default();
+    if steps.is_empty() {
+        return T::State::deserialize(state).map_err(|e| malformed(e.to_string()));
+    }
+    let Value::Object(fields) = state else { return Err(malformed("it is no object".to_owned())) };
+    let mut fields = fields.clone();
+    for step in steps {
+        step(&mut fields);
+    }
+    T::State::deserialize(Value::Object(fields))
+        .map_err(|e| malformed(format!("brought from schema {schema} to {known}: {e}")))
+}
+
+/// An entity's state as the cache holds it, with the version to expect when it is changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Loaded<S> {
+    /// The state.
+    pub state: S,
+    /// The entity's version: pass it as [`crate::Expected::Exactly`].
+    pub version: u64,
+}
+
+impl Entity {
+    /// The state, brought to the newest schema. An error when a newer program wrote it.
+    pub fn state<T: EntityType>(&self) -> Result<T::State, ReadError> {
+        newest::<T>(self.schema, &self.body)
+            .map_err(|(_, why)| ReadError(format!("{} {}: {why}", T::KIND.name(), self.id)))
+    }
+}
+
+impl EventStore {
+    /// A live entity, or `None`. Never behind the log. Refused when a newer program wrote it, so that
+    /// an older one does not decide on what it does not understand.
+    pub async fn load<T: EntityType>(&self, id: &str) -> Result<Option<Loaded<T::State>>, ReadError> {
+        let Some(entity) = self.entity(T::KIND, id).await? else { return Ok(None) };
+        Ok(Some(Loaded { state: entity.state::<T>()?, version: entity.version }))
+    }
+}
+
+/// Handles typed events. Give it to a consumer as [`Typed`].
+///
+/// ```
+/// use event_store::{Event, Outcome, TypedEvent, TypedHandler, events};
+/// # use event_store::{EntityType, Kind};
+/// # use serde::{Deserialize, Serialize};
+/// # #[derive(Serialize, Deserialize)]
+/// # pub struct Account { id: String, cents: i64 }
+/// # impl EntityType for Account {
+/// #     type State = Self;
+/// #     const KIND: Kind = Kind::new("account");
+/// #     fn id(account: &Self) -> &str { &account.id }
+/// # }
+/// # events! { pub enum AccountEvent { Deposited(Account) = put "deposited", Taxed(Account) = put "taxed" } }
+///
+/// struct Tax;
+///
+/// impl TypedHandler for Tax {
+///     type Event = AccountEvent;
+///
+///     async fn handle(&self, event: AccountEvent, _entry: &Event) -> Outcome {
+///         match event {
+///             AccountEvent::Deposited(mut account) => {
+///                 account.cents -= 1;
+///                 Outcome::Done(vec![AccountEvent::Taxed(account).write()])
+///             }
+///             AccountEvent::Taxed(_) => Outcome::Skip("already taxed".into()),
+///         }
+///     }
+/// }
+/// ```
+pub trait TypedHandler: Send + Sync + 'static {
+    /// What it handles.
+    type Event: TypedEvent;
+
+    /// Decides about one event; see [`Handler::handle`]. `entry` is the same event with its id,
+    /// version and metadata.
+    fn handle(&self, event: Self::Event, entry: &Event) -> impl Future<Output = Outcome> + Send;
+
+    /// Decides about an event that cannot be read as one of [`Self::Event`]. Default: park, so that
+    /// it is kept byte for byte, holds up its own entity only, and is replayed after an upgrade.
+    /// Answer [`Outcome::Retry`] for a newer schema where a newer consumer of the group will soon take
+    /// over what this one holds, or [`Outcome::Skip`] where unknown events do not matter.
+    fn unreadable(&self, _entry: &Event, error: &DecodeError) -> Outcome {
+        Outcome::Park(error.to_string())
+    }
+}
+
+/// A typed handler as a [`Handler`]: `consumer.run(Typed(handler), cancel)`.
+#[derive(Clone, Copy, Debug)]
+pub struct Typed<H>(pub H);
+
+impl<H: TypedHandler> Handler for Typed<H> {
+    async fn handle(&self, event: &Event) -> Outcome {
+        match event.typed() {
+            Ok(known) => self.0.handle(known, event).await,
+            Err(error) => self.0.unreadable(event, &error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[derive(Debug, Deserialize, PartialEq, Serialize)]
+    struct Account {
+        cents: i64,
+        currency: String,
+    }
+
+    impl EntityType for Account {
+        type State = Self;
+        const KIND: Kind = Kind::new("account");
+        const UPCASTERS: &'static [Upcaster] = &[
+            |account| {
+                if let Some(euros) = account.remove("euros").and_then(|e| e.as_i64()) {
+                    account.insert("cents".to_owned(), (100 * euros).into());
+                }
+            },
+            |account| {
+                account.insert("currency".to_owned(), "EUR".into());
+            },
+        ];
+
+        fn id(_: &Self) -> &'static str {
+            "a"
+        }
+    }
+
+    #[test]
+    fn every_older_schema_becomes_the_newest_by_its_remaining_steps() {
+        let newest_state = Account { cents: 700, currency: "EUR".into() };
+        for (schema, state) in [
+            (1, json!({ "euros": 7 })),
+            (2, json!({ "cents": 700 })),
+            (3, json!({ "cents": 700, "currency": "EUR" })),
+        ] {
+            assert_eq!(newest::<Account>(schema, &state).unwrap(), newest_state, "schema {schema}");
+        }
+    }
+
+    #[test]
+    fn a_newer_schema_is_refused_even_when_it_would_deserialize() {
+        let state = json!({ "cents": 700, "currency": "EUR" });
+        let (kind, why) = newest::<Account>(4, &state).unwrap_err();
+        assert_eq!(kind, DecodeErrorKind::NewerSchema { schema: 4, known: 3 });
+        assert!(why.contains("schema is 4") && why.contains("knows 3"), "{why}");
+    }
+
+    #[test]
+    fn foreign_content_is_malformed_never_a_panic() {
+        for (schema, state) in
+            [(0, json!({})), (1, json!([1])), (1, json!({ "euros": "x" })), (3, json!(null))]
+        {
+            let (kind, _) = newest::<Account>(schema, &state).unwrap_err();
+            assert_eq!(kind, DecodeErrorKind::Malformed, "schema {schema} {state}");
+        }
+    }
+}
