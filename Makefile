@@ -4,7 +4,7 @@ ORDERSHOP_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/ordershop
 CARGO_TARGET_DIR ?= $(ORDERSHOP_CACHE)/target
 export ORDERSHOP_CACHE CARGO_TARGET_DIR
 
-.PHONY: up demo test down
+.PHONY: up demo test bench down
 
 up: ## A cluster with a whole shop on it; prints the URL
 	@cargo xtask up
@@ -14,6 +14,9 @@ demo: ## Redis and the nine services on this machine, no cluster
 
 test: ## Everything that can be checked, the cluster included
 	@cargo xtask test
+
+bench: ## The event store beside raw Redis commands: `make bench ARGS="append --rounds 3"`
+	@cargo xtask bench $(ARGS)
 
 down: ## Removes all that `up` made
 	@cargo xtask down

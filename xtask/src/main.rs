@@ -2,6 +2,7 @@
 //!
 //! Each subcommand lives in the module of its name. Nothing here is part of what users deploy.
 
+mod bench;
 mod build;
 mod cache;
 mod check;
@@ -40,6 +41,8 @@ enum Command {
     Generate,
     /// All checks and tests, those on a real cluster included; ends with a line of counts
     Test(test::Args),
+    /// The event store beside raw Redis commands, side by side in one run
+    Bench(bench::Args),
     /// Cluster, images, operator and the sample shop; waits for Ready and prints the URL
     Up(up::UpArgs),
     /// Remove everything that `up` made
@@ -56,6 +59,7 @@ fn main() -> anyhow::Result<()> {
         Command::Check => check::run(),
         Command::Generate => check::generate(),
         Command::Test(args) => test::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Up(args) => up::up(args),
         Command::Down(args) => up::down(args),
     }
