@@ -6,7 +6,6 @@ mod cluster;
 
 use crate::config::Config;
 use crate::error::{ConnectError, ConnectErrorKind};
-use crate::layout::Layout;
 use redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig, MultiplexedConnection};
 use redis::cluster_async::ClusterConnection;
 use redis::io::tcp::TcpSettings;
@@ -43,16 +42,11 @@ impl Connection {
     pub(crate) async fn open(config: &Config) -> Result<Self, ConnectError> {
         let infos = config.urls.iter().map(|url| connection_info(url)).collect::<Result<Vec<_>, _>>()?;
         let (answering, is_cluster) = first_that_answers(&infos).await?;
-        let unsuitable = |message: &str| Err(ConnectError::new(ConnectErrorKind::Unsuitable, message));
-        if is_cluster && config.layout == Layout::Plain {
-            return unsuitable(
-                "the server is a node of a Redis Cluster, where the keys of the plain layout lie in different slots: choose Layout::Tagged",
-            );
-        }
         if !is_cluster && infos.len() > 1 {
-            return unsuitable(
+            return Err(ConnectError::new(
+                ConnectErrorKind::Unsuitable,
                 "several nodes are named, but the first that answers belongs to no Redis Cluster: name one server",
-            );
+            ));
         }
         if is_cluster {
             return cluster::open(infos, config).await;
@@ -162,6 +156,35 @@ fn connection_info(url: &str) -> Result<ConnectionInfo, ConnectError> {
     Ok(url.into_connection_info().map_err(invalid)?.set_tcp_settings(nodelay()))
 }
 
+/// A connection of its own to every server that takes writes, by `host:port`: for looking at the
+/// servers one by one, also at one that is unfit for the store.
+pub(crate) async fn servers(config: &Config) -> Result<Vec<(String, MultiplexedConnection)>, ConnectError> {
+    let infos = config.urls.iter().map(|url| connection_info(url)).collect::<Result<Vec<_>, _>>()?;
+    let (answering, is_cluster) = first_that_answers(&infos).await?;
+    let masters = if is_cluster {
+        let mut open = ordinary(&answering, config.response_timeout).await.map_err(unavailable)?;
+        cluster::Nodes::new(answering, config)?.masters(&mut open).await.map_err(unavailable)?
+    } else {
+        vec![answering]
+    };
+    if masters.is_empty() {
+        return Err(unavailable("no node of the cluster serves a slot"));
+    }
+    let mut servers = Vec::with_capacity(masters.len());
+    for info in masters {
+        let open = ordinary(&info, config.response_timeout).await.map_err(unavailable)?;
+        servers.push((info.addr().to_string(), open));
+    }
+    Ok(servers)
+}
+
+async fn ordinary(info: &ConnectionInfo, response_timeout: Duration) -> RedisResult<MultiplexedConnection> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(CONNECT_TIMEOUT))
+        .set_response_timeout(Some(response_timeout));
+    Client::open(info.clone())?.get_multiplexed_async_connection_with_config(&config).await
+}
+
 fn for_blocking() -> AsyncConnectionConfig {
     AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT_TIMEOUT)).set_response_timeout(None)
 }
@@ -170,17 +193,14 @@ fn for_blocking() -> AsyncConnectionConfig {
 async fn first_that_answers(infos: &[ConnectionInfo]) -> Result<(ConnectionInfo, bool), ConnectError> {
     let mut failures = Vec::new();
     for info in infos {
-        let client = Client::open(info.clone()).map_err(invalid)?;
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(CONNECT_TIMEOUT));
-        let answer: RedisResult<String> =
-            match client.get_multiplexed_async_connection_with_config(&config).await {
-                Ok(mut open) => redis::cmd("INFO").arg("cluster").query_async(&mut open).await,
-                Err(e) => Err(e),
-            };
+        let answer: RedisResult<String> = match ordinary(info, CONNECT_TIMEOUT).await {
+            Ok(mut open) => redis::cmd("INFO").arg("cluster").query_async(&mut open).await,
+            Err(e) => Err(e),
+        };
         match answer {
             Ok(text) => return Ok((info.clone(), info_field(&text, "cluster_enabled") == Some("1"))),
+            // Who may not ask is told so by the checks of the server.
+            Err(e) if e.code() == Some("NOPERM") => return Ok((info.clone(), false)),
             Err(e) => failures.push(format!("{}: {e}", info.addr())),
         }
     }

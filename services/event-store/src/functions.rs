@@ -21,6 +21,11 @@ static SOURCE: LazyLock<(String, String)> = LazyLock::new(|| {
     (library, source)
 });
 
+/// The library's name.
+pub(crate) fn library() -> &'static str {
+    &SOURCE.0
+}
+
 fn load_command() -> redis::Cmd {
     let mut command = redis::cmd("FUNCTION");
     command.arg("LOAD").arg(&SOURCE.1);

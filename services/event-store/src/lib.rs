@@ -14,6 +14,7 @@ mod append;
 mod config;
 mod connection;
 mod dead;
+pub mod doctor;
 mod entity;
 mod entry;
 mod error;

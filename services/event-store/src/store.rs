@@ -1,12 +1,11 @@
 //! The store itself: a handle that is cheap to clone.
 
 use crate::config::Config;
-use crate::connection::{Connection, info_field as field};
+use crate::connection::Connection;
 use crate::error::{ConnectError, ConnectErrorKind, ReadError};
-use crate::{Id, Layout, functions};
+use crate::{Id, Layout, doctor, functions};
 use redis::aio::MultiplexedConnection;
 use std::sync::Arc;
-use tracing::warn;
 
 /// The event store. Clones share one connection for commands; every blocking reader opens its own.
 #[derive(Clone)]
@@ -24,11 +23,8 @@ impl EventStore {
     pub async fn connect(config: Config) -> Result<Self, ConnectError> {
         let unavailable =
             |e: redis::RedisError| ConnectError::new(ConnectErrorKind::Unavailable, e.to_string());
+        doctor::at_connect(&config, doctor::Access::Full).await?;
         let mut connection = Connection::open(&config).await?;
-        for (_, info) in connection.everywhere(&redis::cmd("INFO")).await.map_err(unavailable)? {
-            let info: String = info.and_then(|i| Ok(redis::from_redis_value(i)?)).map_err(unavailable)?;
-            check_server(&info)?;
-        }
         functions::load(&mut connection).await.map_err(unavailable)?;
         Ok(Self { inner: Arc::new(Inner { connection, config }) })
     }
@@ -64,42 +60,5 @@ impl EventStore {
     /// A connection of its own for blocking reads of these keys, which share a slot.
     pub(crate) async fn blocking(&self, keys: &[String]) -> redis::RedisResult<MultiplexedConnection> {
         self.inner.connection.blocking(keys.first().map_or("", String::as_str)).await
-    }
-}
-
-/// A server that may evict keys would lose events without a word.
-fn check_server(info: &str) -> Result<(), ConnectError> {
-    let unsuitable = |message: String| Err(ConnectError::new(ConnectErrorKind::Unsuitable, message));
-    let version = field(info, "redis_version").unwrap_or_default();
-    let major: u32 = version.split('.').next().and_then(|v| v.parse().ok()).unwrap_or(0);
-    if major < 7 {
-        return unsuitable(format!("the server is Redis {version:?}: use Redis 7.0 or newer, or Valkey"));
-    }
-    let policy = field(info, "maxmemory_policy").unwrap_or("noeviction");
-    if policy != "noeviction" {
-        return unsuitable(format!(
-            "maxmemory-policy is {policy}, so the server may drop events: set it to noeviction (CONFIG SET maxmemory-policy noeviction)"
-        ));
-    }
-    if field(info, "aof_enabled") != Some("1") {
-        warn!("the server writes no append-only file: events are lost when it ends; set appendonly yes");
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const FIT: &str = "redis_version:7.0.15\r\nmaxmemory_policy:noeviction\r\naof_enabled:1\r\n";
-
-    #[test]
-    fn a_server_that_evicts_or_is_too_old_is_refused_with_what_to_change() {
-        assert!(check_server(FIT).is_ok());
-        let evicts = check_server(&FIT.replace("noeviction", "allkeys-lru")).unwrap_err();
-        assert_eq!(evicts.kind(), ConnectErrorKind::Unsuitable);
-        assert!(evicts.to_string().contains("noeviction"), "{evicts}");
-        let old = check_server(&FIT.replace("7.0.15", "6.2.1")).unwrap_err();
-        assert!(old.to_string().contains("7.0 or newer"), "{old}");
     }
 }

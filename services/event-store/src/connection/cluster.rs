@@ -5,6 +5,7 @@
 use super::{CONNECT_TIMEOUT, Connection, invalid, nodelay, unavailable};
 use crate::config::Config;
 use crate::error::ConnectError;
+use redis::aio::MultiplexedConnection;
 use redis::cluster::{ClusterClientBuilder, NodeAddress};
 use redis::cluster_async::ClusterConnection;
 use redis::cluster_routing::{
@@ -12,6 +13,7 @@ use redis::cluster_routing::{
 };
 use redis::{Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, RedisError, RedisResult, Value};
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 /// The cluster's client sends again so often by itself; what takes longer (a failover) is for the
@@ -28,12 +30,8 @@ pub(crate) struct Nodes {
 }
 
 pub(super) async fn open(infos: Vec<ConnectionInfo>, config: &Config) -> Result<Connection, ConnectError> {
-    let mut addresses = HashMap::new();
-    for (advertised, reachable) in &config.addresses {
-        let parse = |text: &str| NodeAddress::try_from(text).map_err(invalid);
-        addresses.insert(parse(advertised)?, parse(reachable)?);
-    }
     let Some(first) = infos.first().cloned() else { return Err(invalid("no node is named")) };
+    let nodes = Nodes::new(first, config)?;
     let client = ClusterClientBuilder::new(infos)
         .tcp_settings(nodelay())
         .connection_timeout(CONNECT_TIMEOUT)
@@ -41,11 +39,11 @@ pub(super) async fn open(infos: Vec<ConnectionInfo>, config: &Config) -> Result<
         .retries(RETRIES)
         .min_retry_wait(RETRY_MS.0)
         .max_retry_wait(RETRY_MS.1)
-        .node_address_map(addresses.clone())
+        .node_address_map(nodes.addresses.clone())
         .build()
         .map_err(invalid)?;
     let shared = client.get_async_connection().await.map_err(unavailable)?;
-    Ok(Connection::Cluster { shared, nodes: Arc::new(Nodes { first, addresses }) })
+    Ok(Connection::Cluster { shared, nodes: Arc::new(nodes) })
 }
 
 /// To the master of the key's slot.
@@ -71,6 +69,25 @@ pub(super) async fn everywhere(
 }
 
 impl Nodes {
+    pub(super) fn new(first: ConnectionInfo, config: &Config) -> Result<Self, ConnectError> {
+        let mut addresses = HashMap::new();
+        for (advertised, reachable) in &config.addresses {
+            let parse = |text: &str| NodeAddress::try_from(text).map_err(invalid);
+            addresses.insert(parse(advertised)?, parse(reachable)?);
+        }
+        Ok(Self { first, addresses })
+    }
+
+    /// Where the masters of all slots are, by the word of the node asked.
+    pub(super) async fn masters(&self, open: &mut MultiplexedConnection) -> RedisResult<Vec<ConnectionInfo>> {
+        let slots: Value = redis::cmd("CLUSTER").arg("SLOTS").query_async(open).await?;
+        let Value::Array(ranges) = slots else { return Ok(Vec::new()) };
+        let mut masters: Vec<_> = ranges.iter().filter_map(|range| Some(range_of(range)?.1)).collect();
+        masters.sort();
+        masters.dedup();
+        masters.into_iter().map(|(host, port)| self.reach(host, port).ok_or_else(|| unknown(""))).collect()
+    }
+
     /// Where the master of the key's slot is now, by its own word.
     pub(super) async fn of_slot(
         &self,
@@ -78,13 +95,14 @@ impl Nodes {
         key: &str,
     ) -> RedisResult<ConnectionInfo> {
         let slots = shared.route_command(redis::cmd("CLUSTER").arg("SLOTS").clone(), owner(key)).await?;
-        let unknown = || {
-            RedisError::from((ErrorKind::ClusterConnectionNotFound, "no master of the slot", key.to_owned()))
-        };
-        let (host, port) = master_of(&slots, Slot::for_key(key)).ok_or_else(unknown)?;
-        // A node without a name for itself is where it was asked; one name must then serve all nodes.
-        let host = host.or_else(|| host_of(self.first.addr())).ok_or_else(unknown)?;
-        let mut address = NodeAddress::new(host, port);
+        let (host, port) = master_of(&slots, Slot::for_key(key)).ok_or_else(|| unknown(key))?;
+        self.reach(host, port).ok_or_else(|| unknown(key))
+    }
+
+    /// How the node that says to be there is reached. One without a name for itself is where it was
+    /// asked; one name must then serve all nodes.
+    fn reach(&self, host: Option<String>, port: u16) -> Option<ConnectionInfo> {
+        let mut address = NodeAddress::new(host.or_else(|| host_of(self.first.addr()))?, port);
         if let Some(reachable) = self.addresses.get(&address) {
             address = reachable.clone();
         }
@@ -97,8 +115,12 @@ impl Nodes {
             },
             _ => ConnectionAddr::Tcp(address.host().to_owned(), address.port()),
         };
-        Ok(self.first.clone().set_addr(addr))
+        Some(self.first.clone().set_addr(addr))
     }
+}
+
+fn unknown(key: &str) -> RedisError {
+    (ErrorKind::ClusterConnectionNotFound, "no master of the slot", key.to_owned()).into()
 }
 
 fn host_of(addr: &ConnectionAddr) -> Option<String> {
@@ -108,27 +130,32 @@ fn host_of(addr: &ConnectionAddr) -> Option<String> {
     }
 }
 
-/// The master of a slot in what CLUSTER SLOTS answers; a host that it does not name is `None`.
-fn master_of(slots: &Value, slot: Slot) -> Option<(Option<String>, u16)> {
+/// A host (`None` where a node does not name its own) and a port.
+type Address = (Option<String>, u16);
+
+/// The master of a slot in what CLUSTER SLOTS answers.
+fn master_of(slots: &Value, slot: Slot) -> Option<Address> {
     let Value::Array(ranges) = slots else { return None };
+    ranges.iter().find_map(|range| {
+        let (mut slots, master) = range_of(range)?;
+        slots.any(|n| Slot::new(n) == Some(slot)).then_some(master)
+    })
+}
+
+/// A range of slots and its master; nothing for a node whose name is not known yet (`?`).
+fn range_of(range: &Value) -> Option<(RangeInclusive<u16>, Address)> {
     let number = |value: &Value| match value {
         Value::Int(n) => u16::try_from(*n).ok(),
         _ => None,
     };
-    ranges.iter().find_map(|range| {
-        let Value::Array(parts) = range else { return None };
-        let [start, end, Value::Array(master), ..] = parts.as_slice() else { return None };
-        if !(number(start)?..=number(end)?).any(|n| Slot::new(n) == Some(slot)) {
-            return None;
-        }
-        let [host, port, ..] = master.as_slice() else { return None };
-        let host = match host {
-            Value::BulkString(bytes) if !bytes.is_empty() => String::from_utf8(bytes.clone()).ok(),
-            _ => None,
-        };
-        // '?' stands for a node whose name is not known yet.
-        (host.as_deref() != Some("?")).then_some((host, number(port)?))
-    })
+    let Value::Array(parts) = range else { return None };
+    let [start, end, Value::Array(master), ..] = parts.as_slice() else { return None };
+    let [host, port, ..] = master.as_slice() else { return None };
+    let host = match host {
+        Value::BulkString(bytes) if !bytes.is_empty() => String::from_utf8(bytes.clone()).ok(),
+        _ => None,
+    };
+    (host.as_deref() != Some("?")).then_some((number(start)?..=number(end)?, (host, number(port)?)))
 }
 
 #[cfg(test)]

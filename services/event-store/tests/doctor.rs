@@ -1,0 +1,101 @@
+//! A server that is unfit is refused when a store is opened, with what to change; a user needs the
+//! rights that are listed and no more.
+#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use event_store::doctor::{self, Access, Severity};
+use event_store::{Config, ConnectErrorKind, EventStore, Outcome, Subscription};
+use support::{ACCOUNT, Recorder, Seen, count, eventually, put, server};
+use tokio_util::sync::CancellationToken;
+
+fn as_user(port: u16, user: &str) -> Config {
+    Config::new(format!("redis://{user}:secret@127.0.0.1:{port}"))
+}
+
+#[tokio::test]
+async fn a_server_that_evicts_is_refused_with_what_to_change() {
+    let s = server().await;
+    let () = s.command(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]).await;
+    let error = EventStore::connect(Config::new(s.redis.url())).await.err().unwrap();
+    assert_eq!(error.kind(), ConnectErrorKind::Unsuitable);
+    assert!(error.to_string().contains("CONFIG SET maxmemory-policy noeviction"), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_keeps_nothing_on_disk_is_warned_about_and_used() {
+    let s = server().await;
+    let () = s.command(&["CONFIG", "SET", "appendonly", "no"]).await;
+    EventStore::connect(Config::new(s.redis.url())).await.unwrap();
+    let findings = doctor::diagnose(&Config::new(s.redis.url()), Access::Full).await.unwrap();
+    let finding = findings.iter().find(|f| f.subject == "persistence").unwrap();
+    assert_eq!(finding.severity, Severity::Warn);
+    assert!(finding.problem.contains("nothing is kept on disk"), "{finding}");
+}
+
+#[tokio::test]
+async fn a_user_without_the_right_to_append_is_refused_with_the_command_that_grants_it() {
+    let s = server().await;
+    let () = s
+        .command(&["ACL", "SETUSER", "ledger", "on", ">secret", "~*", "+@all", "-xadd", "-xgroup|create"])
+        .await;
+    let error = EventStore::connect(as_user(s.redis.port(), "ledger")).await.err().unwrap();
+    assert_eq!(error.kind(), ConnectErrorKind::Unsuitable);
+    assert!(error.to_string().contains("ACL SETUSER ledger +xadd +xgroup|create"), "{error}");
+}
+
+#[tokio::test]
+async fn a_user_without_the_store_s_own_keys_is_refused() {
+    let s = server().await;
+    let () = s.command(&["ACL", "SETUSER", "ledger", "on", ">secret", "~events:*", "+@all"]).await;
+    let error = EventStore::connect(as_user(s.redis.port(), "ledger")).await.err().unwrap();
+    assert!(error.to_string().contains("~eventstore:*"), "{error}");
+}
+
+#[tokio::test]
+async fn the_listed_rights_are_enough_to_append_subscribe_park_and_replay() {
+    let s = server().await;
+    let user =
+        ["ACL", "SETUSER", "ledger", "on", ">secret", "~events:*", "~eventstore:*", "~account_*", "~view:*"];
+    let rights: Vec<String> = doctor::rights().into_iter().map(|right| format!("+{right}")).collect();
+    let words: Vec<&str> = user.into_iter().chain(rights.iter().map(String::as_str)).collect();
+    let () = s.command(&words).await;
+    let store = EventStore::connect(as_user(s.redis.port(), "ledger")).await.unwrap();
+    store.append(vec![put("opened", "1", 5), put("opened", "2", 5)]).await.unwrap();
+
+    let seen = Seen::default();
+    let cancel = CancellationToken::new();
+    let handler = Recorder {
+        seen: seen.clone(),
+        answer: |event: event_store::Event| async move {
+            if event.entity_id == "1" { Outcome::Park("odd".to_owned()) } else { Outcome::Done(Vec::new()) }
+        },
+    };
+    let subscription = Subscription::new("audit", "a").streams([ACCOUNT.stream("opened")]);
+    let running = tokio::spawn(store.subscribe(subscription).run(handler, cancel.clone()));
+    let letters = store.dead_letters("audit", "account");
+    eventually("a dead letter", async || letters.count().await.unwrap() == 1).await;
+    letters.replay(&letters.list(10).await.unwrap()).await.unwrap();
+    eventually("handled again", async || count(&seen) == 3).await;
+    eventually("parked again", async || letters.count().await.unwrap() == 1).await;
+    cancel.cancel();
+    running.await.unwrap();
+}
+
+#[tokio::test]
+async fn asking_for_rights_changes_nothing_whatever_the_user_may_do() {
+    let s = server().await;
+    s.store.append(vec![put("opened", "1", 5)]).await.unwrap();
+    let everything = async || {
+        let mut keys: Vec<String> = s.command(&["KEYS", "*"]).await;
+        keys.sort();
+        let clock: String = s.command(&["GET", "eventstore:clock"]).await;
+        (keys, clock)
+    };
+    let before = everything().await;
+    for rights in ["+@all", "-multi", "-discard"] {
+        let () = s.command(&["ACL", "SETUSER", "ledger", "on", ">secret", "~*", "+@all", rights]).await;
+        doctor::diagnose(&as_user(s.redis.port(), "ledger"), Access::Full).await.unwrap();
+        assert_eq!(everything().await, before, "{rights}");
+    }
+}
