@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
-use support::{ACCOUNT, NOTE, Recorder, Seen, Server, count, eventually, put, recorder, server, versions};
+use support::{ACCOUNT, NOTE, Recorder, Seen, Server, count, durable, eventually, plain, put, recorder, server, versions};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -143,7 +143,7 @@ async fn a_subscription_to_some_actions_keeps_their_order_too() {
 
 #[tokio::test]
 async fn events_that_share_an_ordering_key_are_handled_in_order_across_entities() {
-    let s = server().await;
+    let s = plain().await;
     let mut expected = Vec::new();
     for n in 0..30 {
         let (kind, id) = if n % 2 == 0 { (ACCOUNT, "a".to_owned()) } else { (NOTE, format!("n{n}")) };
@@ -334,7 +334,7 @@ async fn what_a_dead_consumer_left_is_claimed_within_the_set_time() {
 
 #[tokio::test]
 async fn a_consumer_that_lost_its_entry_to_another_is_fenced_when_it_wakes_up() {
-    let s = server().await;
+    let s = plain().await;
     let id = s.store.append(vec![put("created", "a", 1)]).await.unwrap()[0].id.to_string();
     let (seen, gate) = (Seen::default(), Arc::new(tokio::sync::Notify::new()));
     let opened = gate.clone();
@@ -394,7 +394,7 @@ async fn a_lost_group_goes_on_where_it_was_and_handles_nothing_twice() {
 
 #[tokio::test]
 async fn a_crash_of_the_server_loses_no_event_and_doubles_none() {
-    let mut s = server().await;
+    let mut s = durable().await;
     let seen = Seen::default();
     let note = |event: Event| async move {
         let id = format!("{}-{}", event.entity_id, event.version);

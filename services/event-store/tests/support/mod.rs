@@ -7,8 +7,10 @@
     reason = "each test program uses a part of it"
 )]
 
-use event_store::testing::Redis;
-use event_store::{Config, Event, EventStore, Handler, Kind, NewEvent, Outcome};
+use event_store::testing::{Server as Running, Setup};
+use event_store::{Event, EventStore, Handler, Kind, Layout, NewEvent, Outcome};
+use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::cluster_async::ClusterConnection;
 use serde_json::json;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -17,24 +19,99 @@ pub const ACCOUNT: Kind = Kind::new("account").lists(&["tags"]).indexes(&["owner
 pub const NOTE: Kind = Kind::new("note");
 
 pub struct Server {
-    pub redis: Redis,
+    pub redis: Running,
     pub store: EventStore,
 }
 
+/// A store on what the run is about: see `event_store::testing::Setup`.
 pub async fn server() -> Server {
-    let redis = Redis::start();
-    let store = EventStore::connect(Config::new(redis.url())).await.unwrap();
+    start(Setup::from_env()).await
+}
+
+/// For a promise that only the plain layout gives: one step or one order across families. Its
+/// counterpart for the tagged layout stands beside it, with `tagged`.
+pub async fn plain() -> Server {
+    start(Setup::Plain).await
+}
+
+/// For a promise about the tagged layout: on the cluster when the run is about one.
+pub async fn tagged() -> Server {
+    start(Setup::tagged_from_env()).await
+}
+
+/// For a test that kills the server and counts what is left. With `appendfsync everysec` a server
+/// puts off its writes while an fsync is running, so a kill at that moment loses what it has
+/// acknowledged since.
+pub async fn durable() -> Server {
+    open(Running::start_with(Setup::from_env(), &["--appendfsync", "always"])).await
+}
+
+pub async fn start(setup: Setup) -> Server {
+    open(Running::start(setup)).await
+}
+
+pub async fn open(redis: Running) -> Server {
+    let store = EventStore::connect(redis.config()).await.unwrap();
     Server { redis, store }
 }
 
 impl Server {
-    /// Runs a command and answers it as redis-cli would get it.
+    /// Runs a command and answers it as redis-cli would get it. Keys are written as in the plain
+    /// layout and named as in this one, see [`Server::name`].
     pub async fn command<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
-        let client = redis::Client::open(self.redis.url()).unwrap();
-        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        self.try_command(words).await.unwrap()
+    }
+
+    pub async fn try_command<T: redis::FromRedisValue>(&self, words: &[&str]) -> redis::RedisResult<T> {
         let mut command = redis::cmd(words[0]);
-        command.arg(&words[1..]);
-        command.query_async(&mut connection).await.unwrap()
+        for word in &words[1..] {
+            command.arg(self.name(word));
+        }
+        match &self.redis {
+            Running::Single(redis, _) => {
+                let client = redis::Client::open(redis.url())?;
+                let mut connection: MultiplexedConnection = client.get_multiplexed_async_connection().await?;
+                ask(&command, &mut connection).await
+            }
+            Running::Cluster(cluster) => {
+                let client = redis::cluster::ClusterClient::new(cluster.urls())?;
+                let mut connection: ClusterConnection = client.get_async_connection().await?;
+                ask(&command, &mut connection).await
+            }
+        }
+    }
+
+    /// A key of the plain layout as this server's layout names it. The store's own keys are those of
+    /// the family `account`.
+    pub fn name(&self, plain: &str) -> String {
+        if self.redis.layout() == Layout::Plain { plain.to_owned() } else { tag(plain) }
+    }
+}
+
+async fn ask<T: redis::FromRedisValue>(
+    command: &redis::Cmd,
+    connection: &mut impl ConnectionLike,
+) -> redis::RedisResult<T> {
+    command.query_async(connection).await
+}
+
+/// `events:account_created` → `events:{account}_created`, and so on; what is no key stays.
+fn tag(plain: &str) -> String {
+    for family in [ACCOUNT.name(), NOTE.name()] {
+        for (before, after) in
+            [("events:", "_"), ("", "_ids"), ("", "_entity:"), ("", "_tags:"), ("", "_by_")]
+        {
+            if let Some(rest) = plain.strip_prefix(&format!("{before}{family}{after}")) {
+                return format!("{before}{{{family}}}{after}{rest}");
+            }
+        }
+    }
+    if let Some(rest) = plain.strip_prefix("eventstore:") {
+        return format!("eventstore:{{{}}}:{rest}", ACCOUNT.name());
+    }
+    match plain.split_once(":v1:") {
+        Some((projection, key)) => format!("{{{projection}}}:v1:{key}"),
+        None => plain.to_owned(),
     }
 }
 

@@ -1,0 +1,205 @@
+//! A real Redis Cluster of three masters, to which replicas can be added.
+
+use super::{Redis, free_port};
+use redis::{Cmd, FromRedisValue, RedisResult, cmd};
+use std::time::{Duration, Instant};
+
+/// Slots of a cluster, by Redis' definition.
+const SLOTS: u32 = 16384;
+const MASTERS: u32 = 3;
+/// After its start a master takes no writes for two seconds; a busy machine needs longer.
+const READY_BOUND: Duration = Duration::from_secs(40);
+/// A node that is silent for so long has failed, milliseconds.
+const NODE_TIMEOUT: &str = "3000";
+
+/// A running cluster. Every slot is served when it is handed out.
+#[derive(Debug)]
+pub struct Cluster {
+    nodes: Vec<Redis>,
+}
+
+impl Cluster {
+    /// Starts three masters that share the slots.
+    ///
+    /// # Panics
+    /// When `redis-server` does not start, or the nodes do not come together.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Starts three masters with further settings, as they stand on a server's command line.
+    ///
+    /// # Panics
+    /// As [`Cluster::start`].
+    #[must_use]
+    pub fn start_with(settings: &[&str]) -> Self {
+        let nodes: Vec<Redis> = (0..MASTERS).map(|_| node(settings)).collect();
+        for (n, node) in (0..MASTERS).zip(&nodes) {
+            let (first, last) = (n * SLOTS / MASTERS, (n + 1) * SLOTS / MASTERS - 1);
+            must::<()>(node, cmd("CLUSTER").arg("SET-CONFIG-EPOCH").arg(n + 1));
+            must::<()>(node, cmd("CLUSTER").arg("ADDSLOTSRANGE").arg(first).arg(last));
+        }
+        let cluster = Self { nodes };
+        cluster.introduce();
+        cluster.wait_until_ready();
+        cluster
+    }
+
+    /// Adds a replica of a master (by its number) and waits until it has the master's data. Answers its number.
+    ///
+    /// # Panics
+    /// As [`Cluster::start`].
+    pub fn add_replica_of(&mut self, master: usize) -> usize {
+        let id = self.id(master);
+        self.nodes.push(node(&[]));
+        self.introduce();
+        let number = self.nodes.len() - 1;
+        let replica = &self.nodes[number];
+        wait("the replica knows its master", || {
+            ask::<()>(replica, cmd("CLUSTER").arg("REPLICATE").arg(&id)).is_ok()
+        });
+        wait("the replica has the master's data", || {
+            ask::<String>(replica, cmd("INFO").arg("replication"))
+                .is_ok_and(|info| info.contains("master_link_status:up"))
+        });
+        self.wait_until_ready();
+        number
+    }
+
+    /// Its nodes, the masters of the beginning first.
+    #[must_use]
+    pub fn nodes(&self) -> &[Redis] {
+        &self.nodes
+    }
+
+    /// A node, to be killed or started again.
+    ///
+    /// # Panics
+    /// When there is no such node.
+    pub fn node_mut(&mut self, number: usize) -> &mut Redis {
+        &mut self.nodes[number]
+    }
+
+    /// Kills every node as a crash would.
+    pub fn kill_all(&mut self) {
+        self.nodes.iter_mut().for_each(Redis::kill);
+    }
+
+    /// Starts every killed node again on its data, and waits until every slot is served.
+    ///
+    /// # Panics
+    /// As [`Cluster::start`].
+    pub fn restart_all(&mut self) {
+        self.nodes.iter_mut().for_each(Redis::restart);
+        self.wait_until_ready();
+    }
+
+    /// The URLs of its nodes.
+    #[must_use]
+    pub fn urls(&self) -> Vec<String> {
+        self.nodes.iter().map(Redis::url).collect()
+    }
+
+    /// The number of the node that holds this key now, by its own word.
+    ///
+    /// # Panics
+    /// When no node that runs holds it.
+    #[must_use]
+    pub fn owner_of(&self, key: &str) -> usize {
+        let owns = |node: &Redis| ask::<u64>(node, cmd("EXISTS").arg(key)).is_ok();
+        self.nodes.iter().position(owns).unwrap_or_else(|| panic!("nobody holds {key}"))
+    }
+
+    /// Moves the slot of a key, with all its keys, to another master while clients use it, as
+    /// `redis-cli --cluster reshard` does.
+    ///
+    /// # Panics
+    /// When a node refuses.
+    pub fn move_slot_of(&self, key: &str, to: usize) {
+        let from = self.owner_of(key);
+        let slot: u32 = must(&self.nodes[from], cmd("CLUSTER").arg("KEYSLOT").arg(key));
+        let (source, target) = (self.id(from), self.id(to));
+        let set = |node: &Redis, state: &str, id: &str| {
+            must::<()>(node, cmd("CLUSTER").arg("SETSLOT").arg(slot).arg(state).arg(id));
+        };
+        set(&self.nodes[to], "IMPORTING", &source);
+        set(&self.nodes[from], "MIGRATING", &target);
+        loop {
+            let keys: Vec<String> =
+                must(&self.nodes[from], cmd("CLUSTER").arg("GETKEYSINSLOT").arg(slot).arg(100));
+            if keys.is_empty() {
+                break;
+            }
+            let mut migrate = cmd("MIGRATE");
+            migrate
+                .arg("127.0.0.1")
+                .arg(self.nodes[to].port())
+                .arg("")
+                .arg(0)
+                .arg(5000)
+                .arg("KEYS")
+                .arg(keys);
+            must::<()>(&self.nodes[from], &migrate);
+        }
+        for node in [to, from] {
+            set(&self.nodes[node], "NODE", &target);
+        }
+    }
+
+    /// Waits until every node that runs serves every slot.
+    ///
+    /// # Panics
+    /// When that takes too long.
+    pub fn wait_until_ready(&self) {
+        let known = self.nodes.len();
+        for node in &self.nodes {
+            wait("every slot is served", || {
+                ask::<String>(node, cmd("CLUSTER").arg("INFO")).is_ok_and(|info| {
+                    info.contains("cluster_state:ok")
+                        && info.contains(&format!("cluster_known_nodes:{known}\r"))
+                })
+            });
+        }
+    }
+
+    fn id(&self, number: usize) -> String {
+        must(&self.nodes[number], cmd("CLUSTER").arg("MYID"))
+    }
+
+    /// Everybody meets everybody: gossip alone would take its time.
+    fn introduce(&self) {
+        for node in &self.nodes {
+            for other in &self.nodes {
+                let bus: (String, u16) = must(other, cmd("CONFIG").arg("GET").arg("cluster-port"));
+                must::<()>(node, cmd("CLUSTER").arg("MEET").arg("127.0.0.1").arg(other.port()).arg(bus.1));
+            }
+        }
+    }
+}
+
+fn node(settings: &[&str]) -> Redis {
+    let bus = free_port().to_string();
+    let cluster =
+        ["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-node-timeout", NODE_TIMEOUT];
+    Redis::start_with(&[&cluster, settings].concat())
+}
+
+fn ask<T: FromRedisValue>(node: &Redis, command: &Cmd) -> RedisResult<T> {
+    let client = redis::Client::open(node.url())?;
+    let mut connection = client.get_connection_with_timeout(Duration::from_secs(2))?;
+    connection.set_read_timeout(Some(Duration::from_secs(10)))?;
+    command.query(&mut connection)
+}
+
+fn must<T: FromRedisValue>(node: &Redis, command: &Cmd) -> T {
+    ask(node, command).unwrap_or_else(|error| panic!("node on port {}: {error}", node.port()))
+}
+
+fn wait(what: &str, mut so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + READY_BOUND;
+    while !so() {
+        assert!(Instant::now() < deadline, "not within {READY_BOUND:?}: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

@@ -1,0 +1,176 @@
+//! One server.
+
+use std::ffi::OsString;
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// Names the environment variable that names the server program; else it is `redis-server` of PATH.
+pub const PROGRAM: &str = "EVENTSTORE_TEST_SERVER";
+
+const START_BOUND: Duration = Duration::from_secs(10);
+/// A port may be taken between its choice and its use.
+const PORTS_TRIED: usize = 5;
+
+/// A running `redis-server`, or another program that is called as it is.
+#[derive(Debug)]
+pub struct Redis {
+    server: Child,
+    port: u16,
+    folder: TempDir,
+    settings: Vec<String>,
+}
+
+impl Redis {
+    /// Starts a server.
+    ///
+    /// # Panics
+    /// When `redis-server` is not installed or does not start: a test cannot do without it.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Starts a server with further settings, as they stand on its command line.
+    ///
+    /// # Panics
+    /// As [`Redis::start`].
+    #[must_use]
+    pub fn start_with(settings: &[&str]) -> Self {
+        (1..PORTS_TRIED)
+            .find_map(|_| Self::try_start(free_port(), settings).ok())
+            .unwrap_or_else(|| started(Self::try_start(free_port(), settings)))
+    }
+
+    /// Starts a server on a given port, for tests in which Redis comes later.
+    ///
+    /// # Panics
+    /// As [`Redis::start`].
+    #[must_use]
+    pub fn start_on(port: u16) -> Self {
+        started(Self::try_start(port, &[]))
+    }
+
+    fn try_start(port: u16, settings: &[&str]) -> Result<Self, String> {
+        let folder = TempDir::new().map_err(|error| format!("no folder for Redis: {error}"))?;
+        let settings: Vec<String> = settings.iter().map(ToString::to_string).collect();
+        let server = spawn(port, folder.path(), &settings);
+        let mut redis = Self { server, port, folder, settings };
+        redis.wait_for_answer()?;
+        Ok(redis)
+    }
+
+    /// Kills the server as a crash would, and starts it again on its data.
+    ///
+    /// # Panics
+    /// As [`Redis::start`].
+    pub fn crash_and_restart(&mut self) {
+        self.kill();
+        self.restart();
+    }
+
+    /// Kills the server as a crash would.
+    pub fn kill(&mut self) {
+        // A server that is gone already is as good.
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+
+    /// Starts a killed server again on its data.
+    ///
+    /// # Panics
+    /// As [`Redis::start`].
+    pub fn restart(&mut self) {
+        self.server = spawn(self.port, self.folder.path(), &self.settings);
+        started(self.wait_for_answer());
+    }
+
+    fn wait_for_answer(&mut self) -> Result<(), String> {
+        let (port, deadline) = (self.port, Instant::now() + START_BOUND);
+        while let Err(error) = self.ping() {
+            if let Ok(Some(status)) = self.server.try_wait() {
+                return Err(format!("redis-server on port {port} ended: {status}"));
+            }
+            if Instant::now() > deadline {
+                return Err(format!("redis-server on port {port} does not answer: {error}"));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    /// Its URL.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Its port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Any answer will do: one that asks for a password comes from a server, too.
+    fn ping(&self) -> io::Result<()> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+        stream.write_all(b"PING\r\n")?;
+        let mut answer = [0; 7];
+        stream.read_exact(&mut answer)?;
+        if answer.starts_with(b"+PONG") || answer.starts_with(b"-NOAUTH") {
+            Ok(())
+        } else {
+            Err(io::Error::other("no pong"))
+        }
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn spawn(port: u16, folder: &Path, settings: &[String]) -> Child {
+    let program = std::env::var_os(PROGRAM).unwrap_or_else(|| OsString::from("redis-server"));
+    Command::new(&program)
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"])
+        .arg("--dir")
+        .arg(folder)
+        .args(settings)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap_or_else(|error| {
+            panic!(
+                "{} cannot be started ({error}); redis-server is in the Debian package of that name",
+                program.display()
+            )
+        })
+}
+
+fn started<T>(result: Result<T, String>) -> T {
+    result.unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// A port that nobody listens on now.
+///
+/// # Panics
+/// When the system has none.
+#[must_use]
+pub fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .and_then(|listener| listener.local_addr())
+        .unwrap_or_else(|error| panic!("no free port: {error}"))
+        .port()
+}
