@@ -10,7 +10,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
-use support::{ACCOUNT, NOTE, Recorder, Seen, Server, count, durable, eventually, plain, put, recorder, server, versions};
+use support::{
+    ACCOUNT, NOTE, Recorder, Seen, Server, count, durable, eventually, plain, put, recorder, server, versions,
+};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
