@@ -156,7 +156,8 @@ impl App {
     }
 
     /// Keeps a projection up to date until the service stops; its view for reading. The service is
-    /// ready when the projection has once caught up with the log.
+    /// ready when this version has once caught up with the log as it was at the start: until then
+    /// the replicas of the program before serve theirs.
     pub fn project<F>(&self, store: &EventStore, projection: Projection, writes: F) -> View
     where
         F: Fn(&Event) -> Vec<Write> + Send + Sync + 'static,
@@ -166,15 +167,12 @@ impl App {
         let cancel = self.cancelled();
         self.spawn("projection", async move { projector.run(writes, cancel).await });
         let gate = self.gate("projection", "not caught up with the log yet");
-        let (store, reader, cancel) = (store.clone(), view.clone(), self.cancelled());
+        let (reader, cancel) = (view.clone(), self.cancelled());
         self.spawn("catch-up", async move {
             let caught_up = async {
-                loop {
-                    match store.head().await {
-                        Ok(head) if reader.wait_until(head, Duration::from_secs(1)).await.is_ok() => break,
-                        Ok(_) => {}
-                        Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
-                    }
+                while let Err(e) = reader.caught_up(Duration::from_secs(5)).await {
+                    tracing::info!(error = %e, "not ready yet");
+                    tokio::time::sleep(Duration::from_millis(200)).await;
                 }
             };
             if cancel.run_until_cancelled(caught_up).await.is_some() {

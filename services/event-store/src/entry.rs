@@ -53,6 +53,7 @@ impl RawEntry {
             correlation_id: optional("correlation_id")?,
             causation_id: optional("causation_id")?,
             traceparent: optional("traceparent")?,
+            snapshot: false,
             after: self.after().map_err(|e| wrong("after", &e))?,
         })
     }

@@ -97,7 +97,7 @@ impl ConnectError {
     }
 }
 
-/// A projection that could not be waited for.
+/// A projection that cannot be read or waited for.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProjectionError {
@@ -109,6 +109,74 @@ pub enum ProjectionError {
         /// What was asked for.
         wanted: Id,
     },
+    /// It must read events that a trim took, and does not say that it can begin from the snapshots.
+    #[error(
+        "events before {first} were trimmed, so the projection cannot be built from the log: see Projection::from_snapshots"
+    )]
+    Trimmed {
+        /// The first id that is still there.
+        first: Id,
+    },
+    /// It is the version that readers read: activate another one first.
+    #[error("version {version} of the projection is the one that is read")]
+    Active {
+        /// That version.
+        version: u32,
+    },
+    /// A program keeps it up to date: end that program first.
+    #[error("a program keeps version {version} of the projection up to date")]
+    Built {
+        /// That version.
+        version: u32,
+    },
+    /// The server could not be reached, or a key holds what the store never wrote.
+    #[error("projection: {0}")]
+    Unavailable(String),
+}
+
+impl From<ReadError> for ProjectionError {
+    fn from(e: ReadError) -> Self {
+        Self::Unavailable(e.0)
+    }
+}
+
+/// A replay that did not come to its end.
+#[derive(Debug, thiserror::Error)]
+#[error("replay: {message}")]
+pub struct ReplayError {
+    kind: ReplayErrorKind,
+    message: String,
+}
+
+/// Why a replay ended early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReplayErrorKind {
+    /// A trim took events that would have been read.
+    Trimmed {
+        /// The first id that is still there.
+        first: Id,
+    },
+    /// The server could not be reached; trying again may help.
+    Unavailable,
+}
+
+impl ReplayError {
+    pub(crate) fn new(kind: ReplayErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+
+    /// What happened, to match on.
+    #[must_use]
+    pub fn kind(&self) -> ReplayErrorKind {
+        self.kind
+    }
+}
+
+impl From<ReadError> for ReplayError {
+    fn from(e: ReadError) -> Self {
+        Self::new(ReplayErrorKind::Unavailable, e.0)
+    }
 }
 
 /// An event whose payload is not what the reader expects.

@@ -167,6 +167,9 @@ pub struct Event {
     pub causation_id: Option<String>,
     /// W3C trace context of the writer.
     pub traceparent: Option<String>,
+    /// A trim took the entity's earlier events: this one, its last, stands for them. Only a reader
+    /// that asked for snapshots meets it.
+    pub snapshot: bool,
     /// Ordering keys with, per stream, the last earlier event of that key.
     pub(crate) after: After,
 }

@@ -109,6 +109,33 @@ impl Layout {
         format!("{}:v{version}:{key}", self.tag(name))
     }
 
+    /// Which version of a projection is read; in the slot of its keys.
+    pub(crate) fn active(self, name: &str) -> String {
+        format!("{}:active", self.tag(name))
+    }
+
+    /// All projections of the store with what they read: they hold back a trim.
+    #[expect(clippy::unused_self, reason = "every key is made by a layout")]
+    pub(crate) fn projections(self) -> &'static str {
+        "eventstore:projections"
+    }
+
+    /// All groups that ever read: they hold back a trim, also while the server has lost them.
+    #[expect(clippy::unused_self, reason = "every key is made by a layout")]
+    pub(crate) fn groups(self) -> &'static str {
+        "eventstore:groups"
+    }
+
+    /// The last events of entities that a trim took from a stream.
+    pub(crate) fn kept(self, stream: &StreamName) -> String {
+        format!("{}kept:{stream}", self.own(&stream.family))
+    }
+
+    /// Per stream: everything below this id was trimmed.
+    pub(crate) fn trimmed(self, family: &str) -> String {
+        format!("{}trimmed", self.own(family))
+    }
+
     /// Which family a projection's or group's key stands for does not matter in the plain layout.
     pub(crate) fn is_plain(self) -> bool {
         self == Self::Plain

@@ -39,13 +39,14 @@ pub use dead::{DeadLetter, DeadLetters};
 pub use entity::Entity;
 pub use error::{
     AppendError, AppendErrorKind, ConnectError, ConnectErrorKind, DecodeError, DecodeErrorKind,
-    ProjectionError, ReadError,
+    ProjectionError, ReadError, ReplayError, ReplayErrorKind,
 };
 pub use event::{Event, Expected, NewEvent};
 pub use id::{Id, ParseIdError};
 pub use kind::{Kind, StreamName};
 pub use layout::Layout;
-pub use projection::{Projection, Projector, View, Write};
+pub use projection::{Projection, ProjectionState, Projector, Removal, View, Write};
+pub use replay::{Replay, Replayed};
 pub use store::EventStore;
 pub use subscription::{Consumer, GroupState, Handler, Observation, Outcome, Subscription};
 pub use tail::Tail;

@@ -1,23 +1,244 @@
-//! Folding the log: every event of some streams in id order, up to the moment of the call.
+//! Folding the log: every event of some streams in id order, up to the moment of the call. While a
+//! page is folded the next one is decoded and the one after it is on its way. Never writes, never
+//! holds more than a few pages of each stream, and never passes over what a trim took: it begins
+//! with the snapshots when asked to, and refuses otherwise.
 
-use crate::error::ReadError;
+mod source;
+
+use crate::entry::{self, RawEntry};
+use crate::error::{ReadError, ReplayError, ReplayErrorKind};
 use crate::{Event, EventStore, Id, StreamName};
+use redis::Value;
+use source::Source;
+use std::collections::HashMap;
+use std::sync::Arc;
+use tracing::warn;
+
+/// What a replay has read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Replayed {
+    /// The end of the log when the replay began; everything up to here was folded.
+    pub upto: Id,
+    /// How many events were folded, with the snapshots.
+    pub events: u64,
+    /// How many of them were snapshots: the last event of an entity whose events a trim took.
+    pub snapshots: u64,
+}
+
+/// A fold over the log; see [`EventStore::replay_of`].
+#[derive(Clone)]
+#[must_use = "nothing is read until it runs"]
+pub struct Replay {
+    store: EventStore,
+    streams: Vec<StreamName>,
+    after: Id,
+    from_snapshots: bool,
+}
 
 impl EventStore {
-    /// Calls `fold` for every event of these streams in id order and ends at the end of the log.
-    /// Events appended meanwhile may or may not be seen. Answers the last id that was read.
+    /// Calls `fold` for every event of these streams in id order, from the beginning of the log to
+    /// where it ends at the moment of the call; [`replay_of`](Self::replay_of) with its defaults.
     pub async fn replay(
         &self,
         streams: &[StreamName],
-        mut fold: impl FnMut(Event) + Send,
-    ) -> Result<Id, ReadError> {
-        let mut tail = self.tail(streams.to_vec(), Id::ZERO);
-        loop {
-            let before = tail.position();
-            tail.next_now().await?.into_iter().for_each(&mut fold);
-            if tail.position() == before {
-                return Ok(before);
+        fold: impl FnMut(Event) + Send,
+    ) -> Result<Replayed, ReplayError> {
+        self.replay_of(streams.iter().cloned()).run(fold).await
+    }
+
+    /// A fold over these streams in id order. In the tagged layout they must be of one family.
+    pub fn replay_of(&self, streams: impl IntoIterator<Item = StreamName>) -> Replay {
+        Replay {
+            store: self.clone(),
+            streams: streams.into_iter().collect(),
+            after: Id::ZERO,
+            from_snapshots: false,
+        }
+    }
+
+    /// The id of the last event in these streams; [`Id::ZERO`] when there is none. Who has read up
+    /// to here has read everything that was answered before the call.
+    pub async fn head_of(&self, streams: &[StreamName]) -> Result<Id, ReadError> {
+        if streams.is_empty() {
+            return Ok(Id::ZERO);
+        }
+        let mut pipe = redis::pipe();
+        for stream in streams {
+            pipe.cmd("XREVRANGE").arg(self.layout().stream(stream)).arg(&["+", "-", "COUNT", "1"]);
+        }
+        let last: Vec<Value> = pipe.query_async(&mut self.connection()).await?;
+        let ids = last.into_iter().flat_map(entry::parse_entries).map(|e| e.id);
+        Ok(ids.max().unwrap_or(Id::ZERO))
+    }
+}
+
+impl Replay {
+    /// Begins after this id; default: the whole log.
+    pub fn after(mut self, id: Id) -> Self {
+        self.after = id;
+        self
+    }
+
+    /// Begins with the snapshots where a trim took the events themselves: of each entity whose
+    /// events are gone its last one comes, with [`Event::snapshot`] set. Choose it when the fold
+    /// needs an entity's last state only; without it a trimmed log is refused.
+    pub fn from_snapshots(mut self) -> Self {
+        self.from_snapshots = true;
+        self
+    }
+
+    /// Calls `fold` for every event in id order. An entry that is no event of the store is passed
+    /// over with a warning. After an error begin anew: `fold` has seen a part.
+    pub async fn run(self, mut fold: impl FnMut(Event) + Send) -> Result<Replayed, ReplayError> {
+        let mut pages = self.open(event).await?;
+        let mut replayed = Replayed { upto: pages.upto, events: 0, snapshots: 0 };
+        while let Some(page) = pages.next().await? {
+            for event in page {
+                replayed.events += 1;
+                replayed.snapshots += u64::from(event.snapshot);
+                fold(event);
             }
         }
+        Ok(replayed)
+    }
+
+    /// Opens the fold; `decode` runs beside the reader.
+    pub(crate) async fn open<T: Send + 'static>(self, decode: Decode<T>) -> Result<Pages<T>, ReplayError> {
+        let layout = self.store.layout();
+        let upto = self.store.head_of(&self.streams).await?;
+        let marks = self.store.trim_marks(&self.streams).await?;
+        let keys: Vec<String> = self.streams.iter().map(|s| layout.stream(s)).collect();
+        let connection = self.store.blocking(&keys).await.map_err(ReadError::from)?;
+        let mut sources = Vec::with_capacity(self.streams.len());
+        for (number, stream) in self.streams.iter().enumerate() {
+            let mark = marks.get(&stream.to_string()).and_then(|m| m.parse().ok()).unwrap_or(Id::ZERO);
+            let lost = misses(self.after, mark);
+            if lost && !self.from_snapshots {
+                return Err(ReplayError::trimmed(stream, mark));
+            }
+            let mut source = Source {
+                key: layout.stream(stream),
+                marks: layout.trimmed(stream.family()),
+                mark_field: stream.to_string(),
+                mark: marks.get(&stream.to_string()).cloned(),
+                stream: Arc::new(stream.clone()),
+                number,
+                kept: false,
+                after: self.after,
+                upto,
+            };
+            sources.push(source.clone().spawn(connection.clone(), decode));
+            if lost {
+                source.key = layout.kept(stream);
+                source.mark_field = swept_field(stream);
+                source.mark = marks.get(&source.mark_field).cloned();
+                source.kept = true;
+                sources.push(source.spawn(connection.clone(), decode));
+            }
+        }
+        Ok(Pages { upto, sources })
+    }
+}
+
+/// Are events after `after` and before the mark, so gone from the log?
+pub(crate) fn misses(after: Id, mark: Id) -> bool {
+    after < mark.previous()
+}
+
+/// The field beside a stream's mark that changes when snapshots are removed.
+pub(crate) fn swept_field(stream: &StreamName) -> String {
+    format!("{stream} swept")
+}
+
+impl EventStore {
+    /// Per stream the first id that was not trimmed, and what changes when snapshots are removed.
+    pub(crate) async fn trim_marks(
+        &self,
+        streams: &[StreamName],
+    ) -> Result<HashMap<String, String>, ReadError> {
+        let mut families: Vec<String> = streams.iter().map(|s| self.layout().trimmed(s.family())).collect();
+        families.sort();
+        families.dedup();
+        let mut marks = HashMap::new();
+        for key in families {
+            let found: HashMap<String, String> =
+                redis::cmd("HGETALL").arg(key).query_async(&mut self.connection()).await?;
+            marks.extend(found);
+        }
+        Ok(marks)
+    }
+}
+
+/// What becomes of an entry: its stream, its number among the streams, is it a snapshot.
+pub(crate) type Decode<T> = fn(&StreamName, usize, bool, RawEntry) -> Option<T>;
+
+#[expect(clippy::needless_pass_by_value, reason = "it is a Decode, others keep the entry")]
+fn event(stream: &StreamName, _: usize, snapshot: bool, raw: RawEntry) -> Option<Event> {
+    match raw.decode(stream) {
+        Ok(event) => Some(Event { snapshot, ..event }),
+        Err(e) => {
+            warn!(%stream, error = %e, "passed over an entry that is no event");
+            None
+        }
+    }
+}
+
+/// Every event as it is; for folds within the library.
+pub(crate) const EVENTS: Decode<Event> = event;
+
+/// The merged pages of several streams.
+pub(crate) struct Pages<T> {
+    pub(crate) upto: Id,
+    sources: Vec<source::Open<T>>,
+}
+
+impl<T> Pages<T> {
+    /// The next run of entries in id order; `None` at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<T>>, ReplayError> {
+        loop {
+            for source in &mut self.sources {
+                source.fill().await?;
+            }
+            // What is complete: up to the lowest last id of those that may hold more.
+            let bound = self.sources.iter().filter_map(source::Open::last).min().unwrap_or(Id::MAX);
+            let mut parts: Vec<Vec<(Id, Option<T>)>> =
+                self.sources.iter_mut().map(|s| s.take(bound)).filter(|part| !part.is_empty()).collect();
+            let merged = match parts.len() {
+                0 => return Ok(None),
+                1 => parts.swap_remove(0),
+                _ => {
+                    let mut all: Vec<_> = parts.into_iter().flatten().collect();
+                    all.sort_by_key(|(id, _)| *id);
+                    all
+                }
+            };
+            let page: Vec<T> = merged.into_iter().filter_map(|(_, decoded)| decoded).collect();
+            if !page.is_empty() {
+                return Ok(Some(page));
+            }
+        }
+    }
+}
+
+impl ReplayError {
+    fn trimmed(stream: &StreamName, first: Id) -> Self {
+        let message = format!(
+            "events of {stream} before {first} were trimmed: begin from the snapshots, or after {first}"
+        );
+        Self::new(ReplayErrorKind::Trimmed { first }, message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_misses_what_was_trimmed_after_its_position_only() {
+        let mark = Id::new(5, 3);
+        assert!(misses(Id::ZERO, mark) && misses(Id::new(5, 1), mark));
+        assert!(!misses(Id::new(5, 2), mark), "the next id is the first that is kept");
+        assert!(!misses(Id::new(6, 0), mark) && !misses(Id::ZERO, Id::ZERO));
     }
 }

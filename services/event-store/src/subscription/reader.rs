@@ -93,6 +93,12 @@ impl Reader {
     async fn begin(&self) -> Result<(MultiplexedConnection, Vec<(usize, Vec<RawEntry>)>), ReadError> {
         let mut connection = self.store.blocking(&self.keys).await?;
         let id: i64 = bounded(redis::cmd("CLIENT").arg("ID").query_async(&mut connection)).await?;
+        // Who is registered holds back a trim, also while the server has lost the group.
+        redis::cmd("SADD")
+            .arg(self.store.layout().groups())
+            .arg(&self.subscription.group)
+            .exec_async(&mut self.store.connection())
+            .await?;
         for (key, stream) in self.keys.iter().zip(&self.subscription.streams) {
             self.ensure_group(&mut connection, key, &stream.to_string()).await?;
         }

@@ -172,3 +172,46 @@ pub fn versions(seen: &Seen, id: &str) -> Vec<u64> {
 pub fn count(seen: &Seen) -> usize {
     seen.lock().unwrap().len()
 }
+
+/// A process of its own, to be killed for real: this test program again, in which the test `child`
+/// does what it is told by the environment.
+pub struct Child(std::process::Child);
+
+impl Child {
+    pub fn start(task: &str, url: &str) -> Self {
+        let program = std::env::current_exe().unwrap();
+        let mut command = std::process::Command::new(program);
+        command.args(["child", "--exact", "--nocapture"]).env("CHILD_TASK", task).env("CHILD_URL", url);
+        command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+        Self(command.spawn().unwrap())
+    }
+
+    /// SIGKILL; answers whether it was still running.
+    pub fn kill(&mut self) -> bool {
+        let running = !self.ended();
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+        running
+    }
+
+    /// Has it ended by itself?
+    pub fn ended(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_some()
+    }
+
+    /// In the child: what to do, on which server. Nothing in the test program itself.
+    pub async fn task() -> Option<(String, EventStore)> {
+        let (Ok(task), Ok(url)) = (std::env::var("CHILD_TASK"), std::env::var("CHILD_URL")) else {
+            return None;
+        };
+        Some((task, EventStore::connect(Config::new(url)).await.unwrap()))
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // Already gone is as good.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

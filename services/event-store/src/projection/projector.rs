@@ -1,0 +1,242 @@
+//! The writing side: builds a version from the log, follows the log, and makes the version the
+//! active one when it has caught up.
+
+use super::{OWN, Projection, View, Write, parse_position};
+use crate::error::{AppendError, AppendErrorKind, ReadError, ReplayError, ReplayErrorKind};
+use crate::replay::EVENTS;
+use crate::{Event, EventStore, Id};
+use std::collections::HashMap;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+/// Events applied in one step.
+const STEP: usize = 100;
+/// For so long a version counts as kept up to date after its last sign of life.
+const ALIVE: Duration = Duration::from_secs(30);
+/// Between two looks whether the version may become the active one.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// How far a version has come, as this replica knows.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Status {
+    pub(super) position: Id,
+    /// It has once reached the head of the log and may be read.
+    pub(super) caught_up: bool,
+    /// It cannot be built: the log begins here.
+    pub(super) trimmed: Option<Id>,
+}
+
+/// Keeps a projection up to date.
+pub struct Projector {
+    store: EventStore,
+    projection: Projection,
+    status: watch::Sender<Status>,
+}
+
+impl EventStore {
+    /// A projector of this projection.
+    #[must_use]
+    pub fn project(&self, projection: Projection) -> Projector {
+        Projector { store: self.clone(), projection, status: watch::Sender::new(Status::default()) }
+    }
+}
+
+impl Projector {
+    /// A reader of what the projection holds.
+    #[must_use]
+    pub fn view(&self) -> View {
+        View::new(self.store.clone(), self.projection.clone(), self.status.subscribe())
+    }
+
+    /// Applies events until cancelled. `apply` must be a function of the event alone.
+    pub async fn run(&self, apply: impl Fn(&Event) -> Vec<Write> + Send + Sync, cancel: CancellationToken) {
+        tokio::select! {
+            () = cancel.cancelled() => {}
+            () = self.stay_alive() => {}
+            () = self.keep_following(&apply) => {}
+        }
+    }
+
+    async fn keep_following(&self, apply: &(impl Fn(&Event) -> Vec<Write> + Send + Sync)) {
+        let mut pause = Duration::from_millis(20);
+        loop {
+            if let Err(e) = self.follow(apply).await {
+                let trimmed = match e.kind() {
+                    ReplayErrorKind::Trimmed { first } => Some(first),
+                    ReplayErrorKind::Unavailable => None,
+                };
+                self.status.send_modify(|s| s.trimmed = trimmed);
+                warn!(projection = self.projection.name, error = %e, "cannot follow the log, trying again");
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(1));
+        }
+    }
+
+    /// Says every now and then that a program keeps this version up to date.
+    async fn stay_alive(&self) {
+        loop {
+            let said = redis::cmd("SET")
+                .arg(self.key("alive"))
+                .arg("1")
+                .arg("PX")
+                .arg(ALIVE.as_millis().to_string())
+                .exec_async(&mut self.store.connection())
+                .await;
+            tokio::time::sleep(if said.is_ok() { ALIVE / 3 } else { ALIVE / 30 }).await;
+        }
+    }
+
+    async fn follow(&self, apply: &(impl Fn(&Event) -> Vec<Write> + Send + Sync)) -> Result<(), ReplayError> {
+        self.register().await?;
+        let position = self.load().await?;
+        let (name, version) = (&self.projection.name, self.projection.version);
+        info!(projection = name, version, %position, "following the log");
+        let mut replay = self.store.replay_of(self.projection.streams.clone()).after(position);
+        if self.projection.from_snapshots {
+            replay = replay.from_snapshots();
+        }
+        let mut pages = replay.open(EVENTS).await?;
+        // Caught up means: everything that was in the log at this moment is applied.
+        let head = pages.upto;
+        let mut snapshots = 0_u64;
+        while let Some(events) = pages.next().await? {
+            snapshots += events.iter().map(|e| u64::from(e.snapshot)).sum::<u64>();
+            self.apply_all(&events, None, apply).await?;
+        }
+        if snapshots > 0 {
+            info!(projection = name, version, snapshots, "began with snapshots, a trim took their events");
+        }
+        self.status.send_modify(|s| s.trimmed = None);
+        let mut tail = self.store.tail(self.projection.streams.clone(), head.max(self.position()));
+        let mut active = false;
+        loop {
+            if !active && self.position() >= head && self.activate().await? {
+                active = true;
+                self.status.send_modify(|s| s.caught_up = true);
+                info!(projection = name, version, "caught up");
+            }
+            let events = if active { tail.next().await? } else { tail.next_now().await? };
+            if events.is_empty() && !active {
+                tokio::time::sleep(LOOK).await;
+            }
+            self.apply_all(&events, Some(tail.position()), apply).await?;
+            if self.position() > tail.position() {
+                // Another replica was first: go on from where it has come to.
+                tail.seek(self.position());
+            }
+        }
+    }
+
+    /// Applies these events and says that all up to `end` (or the last of them) is done. What
+    /// another replica has applied meanwhile is left out.
+    async fn apply_all(
+        &self,
+        events: &[Event],
+        end: Option<Id>,
+        apply: &(impl Fn(&Event) -> Vec<Write> + Send + Sync),
+    ) -> Result<(), ReadError> {
+        let Some(end) = end.or_else(|| events.last().map(|e| e.id)) else { return Ok(()) };
+        let mut rest = events;
+        while self.position() < end {
+            let from = self.position();
+            rest = &rest[rest.partition_point(|e| e.id <= from)..];
+            let (step, later) = rest.split_at(rest.len().min(STEP));
+            let to = if later.is_empty() { end } else { step.last().map_or(end, |e| e.id) };
+            let writes: Vec<Write> = step.iter().flat_map(apply).collect();
+            let reached = self.apply(from, to, &writes).await.map_err(|e| ReadError(e.to_string()))?;
+            if reached < from {
+                return Err(ReadError(format!("the position went back from {from} to {reached}")));
+            }
+            self.status.send_modify(|s| s.position = reached);
+        }
+        Ok(())
+    }
+
+    fn position(&self) -> Id {
+        self.status.borrow().position
+    }
+
+    /// Who is registered holds back a trim.
+    async fn register(&self) -> Result<(), ReadError> {
+        let streams: Vec<String> = self.projection.streams.iter().map(ToString::to_string).collect();
+        Ok(redis::cmd("HSET")
+            .arg(self.store.layout().projections())
+            .arg(format!("{}:v{}", self.projection.name, self.projection.version))
+            .arg(serde_json::json!(streams).to_string())
+            .exec_async(&mut self.store.connection())
+            .await?)
+    }
+
+    async fn load(&self) -> Result<Id, ReadError> {
+        let text: Option<String> =
+            redis::cmd("GET").arg(self.key("position")).query_async(&mut self.store.connection()).await?;
+        let position = parse_position(text.as_deref())?;
+        self.status.send_modify(|s| s.position = position);
+        Ok(position)
+    }
+
+    /// Answers where the projection stands afterwards: `to`, or where another replica has brought it.
+    async fn apply(&self, from: Id, to: Id, writes: &[Write]) -> Result<Id, AppendError> {
+        let refused = |message: String| AppendError::new(AppendErrorKind::Refused, message);
+        let mut keys = vec![self.key("position"), self.key("keys")];
+        let mut index: HashMap<&str, usize> = HashMap::new();
+        let mut operations = Vec::with_capacity(writes.len());
+        for write in writes {
+            let (operation, key, arguments) = write.parts();
+            if OWN.contains(&key) {
+                return Err(refused(format!("{key:?} is the projection's own key, use another name")));
+            }
+            let number = *index.entry(key).or_insert_with(|| {
+                keys.push(self.key(key));
+                keys.len()
+            });
+            let mut parts = vec![serde_json::json!(operation), serde_json::json!(number)];
+            parts.extend(arguments.into_iter().map(serde_json::Value::String));
+            operations.push(serde_json::Value::Array(parts));
+        }
+        let args = [from.to_string(), to.to_string(), serde_json::Value::Array(operations).to_string()];
+        let words = self.store.call_until_answered("project", &keys, &args).await?;
+        match words.first().map(String::as_str) {
+            Some("ok" | "behind") => {
+                words.get(1).and_then(|w| w.parse().ok()).ok_or_else(|| refused(format!("{words:?}")))
+            }
+            Some("wrongtype") => {
+                Err(refused(format!("key {:?} of the projection holds another type", words.get(1))))
+            }
+            _ => Err(refused(format!("the server answered {words:?}"))),
+        }
+    }
+
+    /// Makes this version the active one when its readers would see no less than those of the
+    /// version before. Answers whether it, or a later one, is active.
+    async fn activate(&self) -> Result<bool, ReadError> {
+        let (layout, projection) = (self.store.layout(), &self.projection);
+        let mut connection = self.store.connection();
+        let pointer = layout.active(&projection.name);
+        let active: Option<u32> = redis::cmd("GET").arg(&pointer).query_async(&mut connection).await?;
+        let before = active.unwrap_or(projection.version);
+        let theirs = layout.projection(&projection.name, before, "position");
+        let position: Option<String> = redis::cmd("GET").arg(&theirs).query_async(&mut connection).await?;
+        // Read after their position: whatever they have applied of this version's streams is up to here.
+        let head = self.store.head_of(&projection.streams).await?;
+        let args = [
+            projection.version.to_string(),
+            active.map(|v| v.to_string()).unwrap_or_default(),
+            position.unwrap_or_default(),
+            head.to_string(),
+        ];
+        let words = self
+            .store
+            .call_until_answered("activate", &[pointer, self.key("position"), theirs], &args)
+            .await
+            .map_err(|e| ReadError(e.to_string()))?;
+        Ok(words.first().is_some_and(|w| w == "ok"))
+    }
+
+    fn key(&self, local: &str) -> String {
+        self.projection.key(self.store.layout(), local)
+    }
+}
