@@ -54,11 +54,10 @@ impl View {
     pub async fn caught_up(&self, deadline: Duration) -> Result<(), ProjectionError> {
         let mut status = self.status.clone();
         let settled = status.wait_for(|s| s.caught_up || s.trimmed.is_some());
-        match tokio::time::timeout(deadline, settled).await {
-            Ok(Ok(status)) => match status.trimmed {
-                Some(first) if !status.caught_up => Err(ProjectionError::Trimmed { first }),
-                _ => Ok(()),
-            },
+        let settled = tokio::time::timeout(deadline, settled).await.ok().and_then(Result::ok).map(|s| *s);
+        match settled {
+            Some(Status { caught_up: true, .. }) => Ok(()),
+            Some(Status { trimmed: Some(first), .. }) => Err(ProjectionError::Trimmed { first }),
             _ => Err(ProjectionError::Behind { position: self.position(), wanted: self.head().await? }),
         }
     }
