@@ -4,13 +4,17 @@
 
 mod support;
 
-use event_store::{Event, EventStore, Id, Projection, ProjectionError, Write};
+use event_store::{Event, EventStore, Id, Projection, ProjectionError, StreamName, Write};
 use std::time::Duration;
 use support::{ACCOUNT, eventually, put, server};
 use tokio_util::sync::CancellationToken;
 
+fn streams() -> [StreamName; 2] {
+    [ACCOUNT.stream("created"), ACCOUNT.stream("updated")]
+}
+
 fn projection() -> Projection {
-    Projection::new("view", 1).streams([ACCOUNT.stream("created"), ACCOUNT.stream("updated")])
+    Projection::new("view", 1).streams(streams())
 }
 
 fn apply(event: &Event) -> Vec<Write> {
@@ -39,7 +43,7 @@ async fn a_read_that_waits_for_the_head_sees_every_write_answered_before_on_any_
         let action = if n == 0 { "created" } else { "updated" };
         s.store.append(vec![put(action, "a", n)]).await.unwrap();
         let view = &views[usize::try_from(n).unwrap() % 3];
-        let head = s.store.head().await.unwrap();
+        let head = s.store.head_of(&streams()).await.unwrap();
         view.wait_until(head, Duration::from_secs(10)).await.unwrap();
         assert_eq!(view.hash_get("amounts", &["a"]).await.unwrap(), [Some(n.to_string())]);
     }
@@ -53,7 +57,7 @@ async fn a_new_replica_starts_where_the_projection_stands() {
     let cancel = CancellationToken::new();
     let first = project(&s.store, &cancel);
     s.store.append(vec![put("created", "a", 1)]).await.unwrap();
-    let head = s.store.head().await.unwrap();
+    let head = s.store.head_of(&streams()).await.unwrap();
     first.wait_until(head, Duration::from_secs(10)).await.unwrap();
     cancel.cancel();
     // What was applied is not applied again: a mark survives.

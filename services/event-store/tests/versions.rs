@@ -6,15 +6,21 @@
 mod support;
 
 use event_store::testing::{Line, Proxy};
-use event_store::{Config, Event, EventStore, Id, NewEvent, Projection, ProjectionError, View, Write};
+use event_store::{
+    Event, EventStore, Id, Layout, NewEvent, Projection, ProjectionError, StreamName, View, Write,
+};
 use std::time::Duration;
-use support::{ACCOUNT, Child, Server, eventually, put, server};
+use support::{ACCOUNT, Child, Server, durable, eventually, plain, put, server};
 use tokio_util::sync::CancellationToken;
 
 const BOUND: Duration = Duration::from_secs(20);
 
+fn streams() -> [StreamName; 2] {
+    [ACCOUNT.stream("created"), ACCOUNT.stream("updated")]
+}
+
 fn projection(version: u32) -> Projection {
-    Projection::new("view", version).streams([ACCOUNT.stream("created"), ACCOUNT.stream("updated")])
+    Projection::new("view", version).streams(streams())
 }
 
 /// Version 2 writes the same keys with other values.
@@ -82,7 +88,7 @@ async fn a_version_is_built_killed_built_and_swapped_in_while_strong_reads_never
         async move {
             let (mut last, mut versions, mut reads) = (0, Vec::new(), 0);
             while !stop.is_cancelled() {
-                let head = store.head().await.unwrap();
+                let head = store.head_of(&streams()).await.unwrap();
                 view.wait_until(head, BOUND).await.unwrap();
                 let found = view.hash_get("amounts", &["a"]).await.unwrap().remove(0).unwrap();
                 let (amount, version) = found.split_once(" v").unwrap();
@@ -108,11 +114,11 @@ async fn a_version_is_built_killed_built_and_swapped_in_while_strong_reads_never
         }
     });
 
-    let mut builder = Child::start("build", &s.redis.url());
+    let mut builder = Child::start("build", &s);
     eventually("the builder has begun", || async { position(&s, 2).await.is_some() }).await;
     assert!(builder.kill());
     let reached = position(&s, 2).await.unwrap();
-    assert!(reached < s.store.head().await.unwrap(), "killed half-way");
+    assert!(reached < s.store.head_of(&streams()).await.unwrap(), "killed half-way");
     assert_eq!(reader.version(), 1, "what is half built is not read");
 
     // Two replicas of the new program finish it.
@@ -125,7 +131,7 @@ async fn a_version_is_built_killed_built_and_swapped_in_while_strong_reads_never
     }
     eventually("the reader has seen the swap", || async { reader.version() == 2 }).await;
     // The old program still reads its own.
-    let head = s.store.head().await.unwrap();
+    let head = s.store.head_of(&streams()).await.unwrap();
     old_view.wait_until(head, BOUND).await.unwrap();
     assert!(old_view.hash_get("amounts", &["a"]).await.unwrap()[0].as_ref().unwrap().ends_with("v1"));
 
@@ -134,7 +140,7 @@ async fn a_version_is_built_killed_built_and_swapped_in_while_strong_reads_never
     let amount = writes.await.unwrap();
     assert!(reads > 10, "{reads} reads");
     assert_eq!(versions, ["1", "2"], "the versions swap once");
-    let head = s.store.head().await.unwrap();
+    let head = s.store.head_of(&streams()).await.unwrap();
     views[0].wait_until(head, BOUND).await.unwrap();
     let log = views[0].sorted_range("log", 0, usize::MAX).await.unwrap();
     assert_eq!(u64::try_from(log.len()).unwrap(), amount + 1, "each event is applied once");
@@ -144,13 +150,13 @@ async fn a_version_is_built_killed_built_and_swapped_in_while_strong_reads_never
 
 #[tokio::test]
 async fn a_version_is_not_swapped_in_while_the_one_before_holds_more() {
-    let s = server().await;
+    let s = plain().await;
     fill(&s, 200).await;
     let cancel = CancellationToken::new();
     program(&s.store, projection(1), 1, &cancel).caught_up(BOUND).await.unwrap();
     // As if version 1 had come further than any event that the new version can find.
     let ahead = Id::new(u64::MAX >> 12, 0).to_string();
-    let head = s.store.head().await.unwrap();
+    let head = s.store.head_of(&streams()).await.unwrap();
     let args = ["2", "1", "9-9", &head.to_string()].map(String::from);
     cancel.cancel();
     let _: () = s.command(&["SET", "view:v1:position", &ahead]).await;
@@ -179,7 +185,7 @@ async fn a_version_is_not_swapped_in_while_the_one_before_holds_more() {
 
 #[tokio::test]
 async fn a_version_is_removed_only_when_nobody_reads_or_builds_it_and_leaves_no_key() {
-    let s = server().await;
+    let s = plain().await;
     fill(&s, 200).await;
     let (old, new) = (CancellationToken::new(), CancellationToken::new());
     program(&s.store, projection(1), 1, &old).caught_up(BOUND).await.unwrap();
@@ -206,7 +212,7 @@ async fn a_version_is_removed_only_when_nobody_reads_or_builds_it_and_leaves_no_
 
 #[tokio::test]
 async fn a_removal_that_was_killed_is_finished_by_the_next_and_nobody_builds_on_what_is_left() {
-    let s = server().await;
+    let s = plain().await;
     fill(&s, 1000).await;
     let many = || Projection::new("many", 1).streams([ACCOUNT.stream("updated")]);
     let apply = |event: &Event| vec![Write::SetAdd { key: event.id.to_string(), member: "x".into() }];
@@ -224,9 +230,9 @@ async fn a_removal_that_was_killed_is_finished_by_the_next_and_nobody_builds_on_
     let left = || async { s.command::<u64>(&["SCARD", "many:v1:keys"]).await };
     assert_eq!(left().await, 1000);
 
-    let proxy = Proxy::start(s.redis.port()).await.unwrap();
+    let proxy = Proxy::start(s.redis.single().port()).await.unwrap();
     proxy.set(Line::Late(Duration::from_millis(20)));
-    let mut child = Child::start("remove", &proxy.url());
+    let mut child = Child::start_at("remove", &proxy.url(), Layout::Plain);
     eventually("the removal has begun", || async { left().await < 1000 }).await;
     assert!(child.kill());
     assert!(left().await > 0, "killed half-way");
@@ -250,14 +256,13 @@ async fn a_removal_that_was_killed_is_finished_by_the_next_and_nobody_builds_on_
 
 #[tokio::test]
 async fn a_lost_server_does_not_lose_the_swap() {
-    let mut s = server().await;
+    let mut s = durable().await;
     fill(&s, 1000).await;
     let cancel = CancellationToken::new();
     program(&s.store, projection(1), 1, &cancel).caught_up(BOUND).await.unwrap();
     let view = program(&s.store, projection(2), 2, &cancel);
     s.redis.crash_and_restart();
     view.caught_up(BOUND).await.unwrap();
-    let store = EventStore::connect(Config::new(s.redis.url())).await.unwrap();
-    assert!(store.projections().await.unwrap().iter().any(|p| p.version == 2 && p.active));
+    assert!(s.store.projections().await.unwrap().iter().any(|p| p.version == 2 && p.active));
     cancel.cancel();
 }

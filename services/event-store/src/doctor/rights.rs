@@ -12,6 +12,7 @@ use redis::{RedisResult, Value};
 /// command with its subcommand, as an ACL rule names it, is the first word (`|` joins the two).
 pub(super) const READ: &[&str] = &[
     "info",
+    "mget @own",
     "ping",
     "time",
     "get @own",
@@ -22,7 +23,9 @@ pub(super) const READ: &[&str] = &[
     "exists @stream",
     "type @stream",
     "scan 0",
+    "scard @own",
     "smembers @cache",
+    "srandmember @own 1",
     "zrange @own 0 -1",
     "zrangebylex @cache - +",
     "xinfo|consumers @stream g",
@@ -57,6 +60,7 @@ pub(super) const WRITE: &[&str] = &[
     "xdel @own 1-1",
     "xgroup|create @stream g 0",
     "xgroup|delconsumer @stream g c",
+    "unlink @own",
     "xreadgroup GROUP g c STREAMS @stream >",
     "zadd @cache 0 v",
     "zrem @cache v",

@@ -8,7 +8,7 @@
 )]
 
 use event_store::testing::{Server as Running, Setup};
-use event_store::{Event, EventStore, Handler, Kind, Layout, NewEvent, Outcome};
+use event_store::{Config, Event, EventStore, Handler, Kind, Layout, NewEvent, Outcome};
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster_async::ClusterConnection;
 use serde_json::json;
@@ -109,10 +109,12 @@ fn tag(plain: &str) -> String {
     if let Some(rest) = plain.strip_prefix("eventstore:") {
         return format!("eventstore:{{{}}}:{rest}", ACCOUNT.name());
     }
-    match plain.split_once(":v1:") {
-        Some((projection, key)) => format!("{{{projection}}}:v1:{key}"),
-        None => plain.to_owned(),
+    for version in [":v1:", ":v2:"] {
+        if let Some((projection, key)) = plain.split_once(version) {
+            return format!("{{{projection}}}{version}{key}");
+        }
     }
+    plain.to_owned()
 }
 
 pub fn put(action: &'static str, id: &str, amount: u64) -> NewEvent {
@@ -178,10 +180,19 @@ pub fn count(seen: &Seen) -> usize {
 pub struct Child(std::process::Child);
 
 impl Child {
-    pub fn start(task: &str, url: &str) -> Self {
+    pub fn start(task: &str, server: &Server) -> Self {
+        let urls = match &server.redis {
+            Running::Single(redis, _) => redis.url(),
+            Running::Cluster(cluster) => cluster.urls().join(","),
+        };
+        Self::start_at(task, &urls, server.redis.layout())
+    }
+
+    pub fn start_at(task: &str, urls: &str, layout: Layout) -> Self {
         let program = std::env::current_exe().unwrap();
         let mut command = std::process::Command::new(program);
-        command.args(["child", "--exact", "--nocapture"]).env("CHILD_TASK", task).env("CHILD_URL", url);
+        command.args(["child", "--exact", "--nocapture"]).env("CHILD_TASK", task).env("CHILD_URLS", urls);
+        command.env("CHILD_PLAIN", (layout == Layout::Plain).to_string());
         command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
         Self(command.spawn().unwrap())
     }
@@ -201,10 +212,16 @@ impl Child {
 
     /// In the child: what to do, on which server. Nothing in the test program itself.
     pub async fn task() -> Option<(String, EventStore)> {
-        let (Ok(task), Ok(url)) = (std::env::var("CHILD_TASK"), std::env::var("CHILD_URL")) else {
+        let (Ok(task), Ok(urls)) = (std::env::var("CHILD_TASK"), std::env::var("CHILD_URLS")) else {
             return None;
         };
-        Some((task, EventStore::connect(Config::new(url)).await.unwrap()))
+        let mut urls = urls.split(',');
+        let mut config = Config::new(urls.next().unwrap());
+        if std::env::var("CHILD_PLAIN").is_ok_and(|plain| plain == "false") {
+            config = config.layout(Layout::Tagged);
+        }
+        let config = urls.fold(config, Config::node);
+        Some((task, EventStore::connect(config).await.unwrap()))
     }
 }
 
