@@ -1,9 +1,11 @@
 //! A running `cargo xtask demo`, started as a user starts it and watched through what it prints.
 
+use crate::cluster::SERVICES;
 use crate::deadline::eventually;
 use crate::redis::Cli;
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::HashMap;
+use std::iter;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -13,19 +15,10 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 
-/// The ten processes, Redis first.
-pub const PROCESSES: [&str; 10] = [
-    "redis",
-    "gateway",
-    "customer",
-    "product",
-    "inventory",
-    "order",
-    "billing",
-    "crm",
-    "notification",
-    "read-model",
-];
+/// The names of the ten processes, Redis first.
+pub fn processes() -> impl Iterator<Item = &'static str> {
+    iter::once("redis").chain(SERVICES)
+}
 
 /// Long, because the services are built first where nobody has done so.
 const OPEN_WITHIN: Duration = Duration::from_mins(20);
@@ -118,12 +111,12 @@ impl Demo {
         for line in self.output.lines() {
             // "     crm            process 4711" and "  ok crm started again, process 4712"
             let Some((before, id)) = line.rsplit_once("process ") else { continue };
-            let name = before.split_whitespace().find(|word| PROCESSES.contains(word));
+            let name = before.split_whitespace().find(|word| processes().any(|name| name == *word));
             if let (Some(name), Ok(id)) = (name, id.trim().parse()) {
                 ids.insert(name.to_owned(), id);
             }
         }
-        ensure!(ids.len() == PROCESSES.len(), "not all processes are named: {}", self.output.text());
+        ensure!(ids.len() == processes().count(), "not all processes are named: {}", self.output.text());
         Ok(ids)
     }
 

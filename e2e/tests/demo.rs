@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use e2e::classic::{self, Client, Customer, Order};
 use e2e::deadline::eventually;
-use e2e::demo::{Demo, PROCESSES, kill};
+use e2e::demo::{Demo, kill, processes};
 use e2e::readme;
 use e2e::redis::Cli;
 use serde_json::{Value, json};
@@ -75,10 +75,10 @@ async fn every_process_that_dies_is_started_again_and_the_data_is_still_there() 
     let client = Client::new(&demo.url())?;
     client.new_customer("Before").await?;
     let before = demo.processes()?;
-    for name in PROCESSES {
+    for name in processes() {
         kill(before[name], "KILL").await?;
     }
-    for name in PROCESSES {
+    for name in processes() {
         demo.says(&format!("{name} was ended by signal 9"), SOON).await?;
         demo.says(&format!("ok {name} started again"), SOON).await?;
     }

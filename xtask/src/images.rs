@@ -4,6 +4,7 @@
 //! built into an image nor loaded again.
 
 use crate::cluster::{self, Cluster, Engine};
+use crate::demo::plan::SERVICES;
 use crate::tools::{self, Run, ensure_debian, go};
 use crate::{cache, step::step};
 use anyhow::{Context, Result};
@@ -14,18 +15,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What runs in the cluster: nine services and the operator.
-const PROGRAMS: [&str; 10] = [
-    "gateway",
-    "customer",
-    "product",
-    "inventory",
-    "order",
-    "billing",
-    "crm",
-    "notification",
-    "read-model",
-    "operator",
-];
+fn deployed() -> impl Iterator<Item = &'static str> {
+    SERVICES.into_iter().chain(["operator"])
+}
+
 const REGISTRY: &str = "localhost/ordershop";
 /// Taken where images can be pulled.
 const PUBLISHED_REDIS: &str = "docker.io/library/redis:7.2";
@@ -65,7 +58,7 @@ impl Refs {
 
     /// All images that a cluster must be given.
     fn all(&self) -> Vec<String> {
-        let mut images: Vec<String> = PROGRAMS.iter().map(|program| self.image(program)).collect();
+        let mut images: Vec<String> = deployed().map(|program| self.image(program)).collect();
         if self.redis_image.starts_with(REGISTRY) {
             images.push(self.redis_image.clone());
         }
@@ -151,7 +144,7 @@ pub(crate) fn compile() -> Result<PathBuf> {
 fn version(programs: &Path) -> Result<String> {
     let mut hash = Sha256::new();
     hash.update(fs::read(containerfile())?);
-    for program in PROGRAMS {
+    for program in deployed() {
         let file = programs.join(format!("ordershop-{program}"));
         hash.update(fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?);
     }
@@ -164,11 +157,11 @@ fn containerfile() -> PathBuf {
 
 fn build_programs(engine: &Engine, refs: &Refs, programs: &Path, context: &Path) -> Result<()> {
     fs::create_dir_all(context)?;
-    for program in PROGRAMS {
+    for program in deployed() {
         let file = format!("ordershop-{program}");
         fs::copy(programs.join(&file), context.join(&file))?;
     }
-    PROGRAMS.iter().try_for_each(|program| {
+    deployed().try_for_each(|program| {
         engine
             .command()
             .args(["build", "-q", "--target", program, "-t", &refs.image(program), "-f"])
@@ -274,7 +267,7 @@ mod tests {
     #[test]
     fn every_program_has_a_stage_in_the_containerfile() {
         let text = fs::read_to_string(containerfile()).unwrap();
-        for program in PROGRAMS {
+        for program in deployed() {
             assert!(
                 text.contains(&format!("FROM base AS {program}\nCOPY ordershop-{program} /\n")),
                 "{program}"
@@ -285,10 +278,10 @@ mod tests {
     #[test]
     fn a_published_redis_is_not_loaded() {
         let refs = Refs::of("0.1.0-abc".into(), PUBLISHED_REDIS.into());
-        assert_eq!(refs.all().len(), PROGRAMS.len());
+        assert_eq!(refs.all().len(), deployed().count());
         assert_eq!(
             Refs::of("0.1.0-abc".into(), redis_image("7.0.15", "12345678")).all().len(),
-            PROGRAMS.len() + 1
+            deployed().count() + 1
         );
     }
 

@@ -4,7 +4,7 @@
 pub mod mails;
 pub mod routes;
 
-use chassis::config::{CommonArgs, HttpArgs, RedisArgs};
+use chassis::config::StoreApiArgs;
 use chassis::{App, BoxError, Service};
 use clap::Parser;
 use std::process::ExitCode;
@@ -17,27 +17,21 @@ use std::process::ExitCode;
     about = "The billing service of OrderShop: owns payments and asks for transfers and receipts."
 )]
 pub struct Args {
-    /// What every service has.
+    /// What a service with an API over the event store has.
     #[command(flatten)]
-    pub common: CommonArgs,
-    /// The event store.
-    #[command(flatten)]
-    pub redis: RedisArgs,
-    /// The HTTP API.
-    #[command(flatten)]
-    pub http: HttpArgs,
+    pub base: StoreApiArgs,
 }
 
 impl Args {
     /// The service, not started.
     pub fn service(&self) -> Service {
-        Service::new("billing", self.common.clone()).with_http(self.http.clone())
+        self.base.service("billing")
     }
 }
 
 /// Sets the service up.
 pub async fn setup(app: App, args: Args) -> Result<(), BoxError> {
-    let store = app.connect(&args.redis).await;
+    let store = app.connect(&args.base.redis).await;
     app.subscribe(&store, mails::subscription(app.consumer()), mails::Mails);
     app.serve(routes::routes(store));
     Ok(())

@@ -17,11 +17,7 @@ pub struct Mails;
 
 impl Handler for Mails {
     async fn handle(&self, event: &Event) -> Outcome {
-        match due(event) {
-            Ok(Some(mail)) => Outcome::Done(vec![events::mail("requested", &mail)]),
-            Ok(None) => Outcome::Skip("no mail is due".to_owned()),
-            Err(park) => park,
-        }
+        events::asking_for(due(event))
     }
 }
 

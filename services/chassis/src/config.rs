@@ -1,6 +1,7 @@
 //! The flags and environment variables that services share. Each service flattens the groups it
 //! needs into its own arguments. Nothing here reads a file or talks to anything.
 
+use crate::Service;
 use clap::Args;
 use event_store::Config;
 use std::net::SocketAddr;
@@ -88,6 +89,27 @@ pub struct HttpArgs {
     pub listen: SocketAddr,
 }
 
+/// What a service with an HTTP API over the event store has.
+#[derive(Args, Clone, Debug)]
+pub struct StoreApiArgs {
+    /// What every service has.
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// The event store.
+    #[command(flatten)]
+    pub redis: RedisArgs,
+    /// The HTTP API.
+    #[command(flatten)]
+    pub http: HttpArgs,
+}
+
+impl StoreApiArgs {
+    /// The service of this name, not started.
+    pub fn service(&self, name: &'static str) -> Service {
+        Service::new(name, self.common.clone()).with_http(self.http.clone())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,16 +118,12 @@ mod tests {
     #[derive(Parser)]
     struct All {
         #[command(flatten)]
-        common: CommonArgs,
-        #[command(flatten)]
-        redis: RedisArgs,
-        #[command(flatten)]
-        http: HttpArgs,
+        args: StoreApiArgs,
     }
 
     #[test]
     fn the_defaults_are_the_documented_ones() {
-        let all = All::parse_from(["x"]);
+        let All { args: all } = All::parse_from(["x"]);
         assert_eq!(all.common.admin_listen.to_string(), "0.0.0.0:9090");
         assert_eq!(all.common.shutdown_seconds, 10);
         assert_eq!(all.redis.redis_url, "redis://127.0.0.1:6379");

@@ -50,3 +50,13 @@ pub fn subscription(service: &str, consumer: &str) -> Subscription {
 pub fn decode<T: DeserializeOwned>(event: &Event) -> Result<T, Outcome> {
     event.decode().map_err(|error| Outcome::Park(error.to_string()))
 }
+
+/// What a handler makes of an event when all that it may do is to ask for one mail.
+#[must_use]
+pub fn asking_for(mail_due: Result<Option<Mail>, Outcome>) -> Outcome {
+    match mail_due {
+        Ok(Some(due)) => Outcome::Done(vec![mail("requested", &due)]),
+        Ok(None) => Outcome::Skip("no mail is due".to_owned()),
+        Err(outcome) => outcome,
+    }
+}

@@ -9,7 +9,7 @@
 pub mod reserve;
 
 use axum::Router;
-use chassis::config::{CommonArgs, HttpArgs, RedisArgs};
+use chassis::config::StoreApiArgs;
 use chassis::{App, BoxError, Service, classic, kinds};
 use clap::Parser;
 use domain::{Inventory, InventoryDraft};
@@ -24,21 +24,15 @@ use std::process::ExitCode;
     about = "The inventory service of OrderShop: owns the stock and decides what orders hold of it."
 )]
 pub struct Args {
-    /// What every service has.
+    /// What a service with an API over the event store has.
     #[command(flatten)]
-    pub common: CommonArgs,
-    /// The event store.
-    #[command(flatten)]
-    pub redis: RedisArgs,
-    /// The HTTP API.
-    #[command(flatten)]
-    pub http: HttpArgs,
+    pub base: StoreApiArgs,
 }
 
 impl Args {
     /// The service, not started.
     pub fn service(&self) -> Service {
-        Service::new("inventory", self.common.clone()).with_http(self.http.clone())
+        self.base.service("inventory")
     }
 }
 
@@ -64,7 +58,7 @@ pub fn routes(store: EventStore) -> Router {
 
 /// Sets the service up.
 pub async fn setup(app: App, args: Args) -> Result<(), BoxError> {
-    let store = app.connect(&args.redis).await;
+    let store = app.connect(&args.base.redis).await;
     app.subscribe(&store, reserve::subscription(app.consumer()), reserve::Reserve::new(store.clone()));
     app.serve(routes(store));
     Ok(())

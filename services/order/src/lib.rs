@@ -11,7 +11,7 @@ pub mod decide;
 pub mod outcomes;
 pub mod routes;
 
-use chassis::config::{CommonArgs, HttpArgs, RedisArgs};
+use chassis::config::StoreApiArgs;
 use chassis::{App, BoxError, Service};
 use clap::Parser;
 use outcomes::Outcomes;
@@ -26,15 +26,9 @@ use std::time::Duration;
     about = "The order service of OrderShop: owns orders and answers what became of them."
 )]
 pub struct Args {
-    /// What every service has.
+    /// What a service with an API over the event store has.
     #[command(flatten)]
-    pub common: CommonArgs,
-    /// The event store.
-    #[command(flatten)]
-    pub redis: RedisArgs,
-    /// The HTTP API.
-    #[command(flatten)]
-    pub http: HttpArgs,
+    pub base: StoreApiArgs,
     /// Milliseconds that a caller waits for the decision about an order before it is answered 202.
     ///
     /// Lower it when callers would rather look later; an order is decided all the same.
@@ -46,13 +40,13 @@ pub struct Args {
 impl Args {
     /// The service, not started.
     pub fn service(&self) -> Service {
-        Service::new("order", self.common.clone()).with_http(self.http.clone())
+        self.base.service("order")
     }
 }
 
 /// Sets the service up.
 pub async fn setup(app: App, args: Args) -> Result<(), BoxError> {
-    let store = app.connect(&args.redis).await;
+    let store = app.connect(&args.base.redis).await;
     let outcomes = Outcomes::default();
     app.spawn("outcomes", outcomes.clone().follow(store.clone(), app.cancelled()));
     outcomes.following().await;

@@ -1,7 +1,7 @@
 //! The product service owns products: it takes the commands that make, replace and delete them. It
 //! answers no query and reacts to no event.
 
-use chassis::config::{CommonArgs, HttpArgs, RedisArgs};
+use chassis::config::StoreApiArgs;
 use chassis::{App, BoxError, Service, classic, kinds};
 use clap::Parser;
 use domain::{Product, ProductDraft};
@@ -12,21 +12,15 @@ use std::process::ExitCode;
 #[derive(Clone, Debug, Parser)]
 #[command(name = "ordershop-product", version, about = "The product service of OrderShop: owns products.")]
 pub struct Args {
-    /// What every service has.
+    /// What a service with an API over the event store has.
     #[command(flatten)]
-    pub common: CommonArgs,
-    /// The event store.
-    #[command(flatten)]
-    pub redis: RedisArgs,
-    /// The HTTP API.
-    #[command(flatten)]
-    pub http: HttpArgs,
+    pub base: StoreApiArgs,
 }
 
 impl Args {
     /// The service, not started.
     pub fn service(&self) -> Service {
-        Service::new("product", self.common.clone()).with_http(self.http.clone())
+        self.base.service("product")
     }
 }
 
@@ -47,7 +41,7 @@ impl classic::Resource for Products {
 
 /// Sets the service up.
 pub async fn setup(app: App, args: Args) -> Result<(), BoxError> {
-    let store = app.connect(&args.redis).await;
+    let store = app.connect(&args.base.redis).await;
     app.serve(classic::routes::<Products>(store));
     Ok(())
 }

@@ -7,8 +7,8 @@ mod projection;
 mod reader;
 mod routes;
 
-use chassis::config::{CommonArgs, HttpArgs, RedisArgs};
-use chassis::{Service, kinds};
+use chassis::config::StoreApiArgs;
+use chassis::kinds;
 use clap::Parser;
 use event_store::Projection;
 use reader::Reader;
@@ -19,18 +19,13 @@ use std::process::ExitCode;
 #[command(version)]
 struct Args {
     #[command(flatten)]
-    common: CommonArgs,
-    #[command(flatten)]
-    redis: RedisArgs,
-    #[command(flatten)]
-    http: HttpArgs,
+    base: StoreApiArgs,
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
-    let service = Service::new("read-model", args.common).with_http(args.http);
-    service.run(async move |app| {
-        let store = app.connect(&args.redis).await;
+    let Args { base } = Args::parse();
+    base.service("read-model").run(async move |app| {
+        let store = app.connect(&base.redis).await;
         let projection = Projection::new("read-model", projection::VERSION).streams(kinds::all_streams());
         let view = app.project(&store, projection, projection::writes);
         app.serve(routes::router(Reader::new(store, view)));
