@@ -1,6 +1,7 @@
 //! How a store is opened.
 
 use crate::Layout;
+use crate::doctor::Access;
 use std::time::Duration;
 
 /// Where the store is and how it behaves; see each method for when to change it.
@@ -10,6 +11,7 @@ pub struct Config {
     pub(crate) urls: Vec<String>,
     pub(crate) addresses: Vec<(String, String)>,
     pub(crate) layout: Layout,
+    pub(crate) access: Access,
     pub(crate) dedup_window: Duration,
     pub(crate) response_timeout: Duration,
     pub(crate) append_deadline: Duration,
@@ -23,6 +25,7 @@ impl Config {
             urls: vec![url.into()],
             addresses: Vec::new(),
             layout: Layout::Plain,
+            access: Access::Full,
             dedup_window: Duration::from_hours(1),
             response_timeout: Duration::from_secs(5),
             append_deadline: Duration::from_secs(10),
@@ -50,6 +53,15 @@ impl Config {
     #[must_use]
     pub fn layout(mut self, layout: Layout) -> Self {
         self.layout = layout;
+        self
+    }
+
+    /// What the program is going to do; default everything. Choose [`Access::ReadOnly`] for a program
+    /// that only looks: a replica and a user without rights to write are fit for it, and its appends
+    /// are refused by the server.
+    #[must_use]
+    pub fn access(mut self, access: Access) -> Self {
+        self.access = access;
         self
     }
 

@@ -180,7 +180,7 @@ impl From<ReadError> for ReplayError {
 }
 
 /// An event whose payload is not what the reader expects.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct DecodeError {
     kind: DecodeErrorKind,
     id: Id,

@@ -43,6 +43,13 @@ impl fmt::Display for Id {
     }
 }
 
+/// As its text.
+impl serde::Serialize for Id {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// A text that is no id of an entry.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no entry id: expected <milliseconds>-<sequence>, as in 1548699678802-91")]

@@ -78,7 +78,8 @@ pub struct StreamName {
 
 impl StreamName {
     /// The name in a text such as `order_created`: the action is what follows the last underscore.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
         let (family, action) = text.rsplit_once('_')?;
         (is_valid_name(family) && is_valid_action(action))
             .then(|| Self { family: family.to_owned().into(), action: action.to_owned().into() })
@@ -100,6 +101,13 @@ impl StreamName {
 impl fmt::Display for StreamName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}_{}", self.family, self.action)
+    }
+}
+
+/// As its text.
+impl serde::Serialize for StreamName {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

@@ -21,6 +21,7 @@ mod error;
 mod event;
 mod functions;
 mod id;
+pub mod inspect;
 mod kind;
 mod layout;
 mod order;

@@ -2,8 +2,9 @@
 
 use crate::config::Config;
 use crate::connection::Connection;
+use crate::doctor::{self, Access};
 use crate::error::{ConnectError, ConnectErrorKind, ReadError};
-use crate::{Id, Layout, doctor, functions};
+use crate::{Id, Layout, functions};
 use redis::aio::MultiplexedConnection;
 use std::sync::Arc;
 
@@ -23,9 +24,11 @@ impl EventStore {
     pub async fn connect(config: Config) -> Result<Self, ConnectError> {
         let unavailable =
             |e: redis::RedisError| ConnectError::new(ConnectErrorKind::Unavailable, e.to_string());
-        doctor::at_connect(&config, doctor::Access::Full).await?;
+        doctor::at_connect(&config).await?;
         let mut connection = Connection::open(&config).await?;
-        functions::load(&mut connection).await.map_err(unavailable)?;
+        if config.access == Access::Full {
+            functions::load(&mut connection).await.map_err(unavailable)?;
+        }
         Ok(Self { inner: Arc::new(Inner { connection, config }) })
     }
 

@@ -5,8 +5,9 @@
 mod support;
 
 use event_store::doctor::{self, Access, Severity};
+use event_store::testing::Redis;
 use event_store::{Config, ConnectErrorKind, EventStore, Outcome, Subscription};
-use support::{ACCOUNT, Recorder, Seen, count, eventually, put, server};
+use support::{ACCOUNT, Recorder, Seen, count, eventually, plain, put};
 use tokio_util::sync::CancellationToken;
 
 fn as_user(port: u16, user: &str) -> Config {
@@ -15,19 +16,19 @@ fn as_user(port: u16, user: &str) -> Config {
 
 #[tokio::test]
 async fn a_server_that_evicts_is_refused_with_what_to_change() {
-    let s = server().await;
+    let s = plain().await;
     let () = s.command(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]).await;
-    let error = EventStore::connect(Config::new(s.redis.url())).await.err().unwrap();
+    let error = EventStore::connect(Config::new(s.redis.single().url())).await.err().unwrap();
     assert_eq!(error.kind(), ConnectErrorKind::Unsuitable);
     assert!(error.to_string().contains("CONFIG SET maxmemory-policy noeviction"), "{error}");
 }
 
 #[tokio::test]
 async fn a_server_that_keeps_nothing_on_disk_is_warned_about_and_used() {
-    let s = server().await;
+    let s = plain().await;
     let () = s.command(&["CONFIG", "SET", "appendonly", "no"]).await;
-    EventStore::connect(Config::new(s.redis.url())).await.unwrap();
-    let findings = doctor::diagnose(&Config::new(s.redis.url()), Access::Full).await.unwrap();
+    EventStore::connect(Config::new(s.redis.single().url())).await.unwrap();
+    let findings = doctor::diagnose(&Config::new(s.redis.single().url())).await.unwrap();
     let finding = findings.iter().find(|f| f.subject == "persistence").unwrap();
     assert_eq!(finding.severity, Severity::Warn);
     assert!(finding.problem.contains("nothing is kept on disk"), "{finding}");
@@ -35,32 +36,32 @@ async fn a_server_that_keeps_nothing_on_disk_is_warned_about_and_used() {
 
 #[tokio::test]
 async fn a_user_without_the_right_to_append_is_refused_with_the_command_that_grants_it() {
-    let s = server().await;
+    let s = plain().await;
     let () = s
         .command(&["ACL", "SETUSER", "ledger", "on", ">secret", "~*", "+@all", "-xadd", "-xgroup|create"])
         .await;
-    let error = EventStore::connect(as_user(s.redis.port(), "ledger")).await.err().unwrap();
+    let error = EventStore::connect(as_user(s.redis.single().port(), "ledger")).await.err().unwrap();
     assert_eq!(error.kind(), ConnectErrorKind::Unsuitable);
     assert!(error.to_string().contains("ACL SETUSER ledger +xadd +xgroup|create"), "{error}");
 }
 
 #[tokio::test]
 async fn a_user_without_the_store_s_own_keys_is_refused() {
-    let s = server().await;
+    let s = plain().await;
     let () = s.command(&["ACL", "SETUSER", "ledger", "on", ">secret", "~events:*", "+@all"]).await;
-    let error = EventStore::connect(as_user(s.redis.port(), "ledger")).await.err().unwrap();
+    let error = EventStore::connect(as_user(s.redis.single().port(), "ledger")).await.err().unwrap();
     assert!(error.to_string().contains("~eventstore:*"), "{error}");
 }
 
 #[tokio::test]
 async fn the_listed_rights_are_enough_to_append_subscribe_park_and_replay() {
-    let s = server().await;
+    let s = plain().await;
     let user =
         ["ACL", "SETUSER", "ledger", "on", ">secret", "~events:*", "~eventstore:*", "~account_*", "~view:*"];
     let rights: Vec<String> = doctor::rights().into_iter().map(|right| format!("+{right}")).collect();
     let words: Vec<&str> = user.into_iter().chain(rights.iter().map(String::as_str)).collect();
     let () = s.command(&words).await;
-    let store = EventStore::connect(as_user(s.redis.port(), "ledger")).await.unwrap();
+    let store = EventStore::connect(as_user(s.redis.single().port(), "ledger")).await.unwrap();
     store.append(vec![put("opened", "1", 5), put("opened", "2", 5)]).await.unwrap();
 
     let seen = Seen::default();
@@ -83,8 +84,50 @@ async fn the_listed_rights_are_enough_to_append_subscribe_park_and_replay() {
 }
 
 #[tokio::test]
+async fn who_only_looks_needs_no_right_to_write_and_no_master() {
+    let s = plain().await;
+    s.store.append(vec![put("opened", "1", 5)]).await.unwrap();
+    let () = s
+        .command(&[
+            "ACL",
+            "SETUSER",
+            "guest",
+            "on",
+            ">secret",
+            "~*",
+            "-@all",
+            "+@read",
+            "+@connection",
+            "+info",
+            "+time",
+            "+multi",
+            "+discard",
+        ])
+        .await;
+    assert!(EventStore::connect(as_user(s.redis.single().port(), "guest")).await.is_err());
+    let store = EventStore::connect(as_user(s.redis.single().port(), "guest").access(Access::ReadOnly))
+        .await
+        .unwrap();
+    assert_eq!(store.streams().await.unwrap(), [ACCOUNT.stream("opened")]);
+
+    let replica = Redis::start();
+    let client = redis::Client::open(replica.url()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let port = s.redis.single().port().to_string();
+    let () = redis::cmd("REPLICAOF").arg("127.0.0.1").arg(&port).query_async(&mut connection).await.unwrap();
+    let error = EventStore::connect(Config::new(replica.url())).await.err().unwrap();
+    assert!(error.to_string().contains(&format!("connect to its master, 127.0.0.1:{port}")), "{error}");
+    let looks = Config::new(replica.url()).access(Access::ReadOnly);
+    eventually("the replica has the stream", async || match EventStore::connect(looks.clone()).await {
+        Ok(store) => store.streams().await.unwrap() == [ACCOUNT.stream("opened")],
+        Err(_) => false,
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn asking_for_rights_changes_nothing_whatever_the_user_may_do() {
-    let s = server().await;
+    let s = plain().await;
     s.store.append(vec![put("opened", "1", 5)]).await.unwrap();
     let everything = async || {
         let mut keys: Vec<String> = s.command(&["KEYS", "*"]).await;
@@ -95,7 +138,7 @@ async fn asking_for_rights_changes_nothing_whatever_the_user_may_do() {
     let before = everything().await;
     for rights in ["+@all", "-multi", "-discard"] {
         let () = s.command(&["ACL", "SETUSER", "ledger", "on", ">secret", "~*", "+@all", rights]).await;
-        doctor::diagnose(&as_user(s.redis.port(), "ledger"), Access::Full).await.unwrap();
+        doctor::diagnose(&as_user(s.redis.single().port(), "ledger")).await.unwrap();
         assert_eq!(everything().await, before, "{rights}");
     }
 }

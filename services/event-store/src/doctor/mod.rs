@@ -74,13 +74,14 @@ pub enum Access {
 
 /// Looks at the server (on Redis Cluster at every master) and answers what is wrong with it for a
 /// store of this configuration, the worst first. Works where opening a store is refused.
-pub async fn diagnose(config: &Config, access: Access) -> Result<Vec<Finding>, ConnectError> {
+pub async fn diagnose(config: &Config) -> Result<Vec<Finding>, ConnectError> {
     let unavailable = |e: redis::RedisError| ConnectError::new(ConnectErrorKind::Unavailable, e.to_string());
     let mut findings = Vec::new();
     for (server, mut connection) in connection::servers(config).await? {
-        let facts =
-            facts::gather(server, &mut connection, config.layout, access).await.map_err(unavailable)?;
-        findings.extend(checks::check(&facts, config.layout, access));
+        let facts = facts::gather(server, &mut connection, config.layout, config.access)
+            .await
+            .map_err(unavailable)?;
+        findings.extend(checks::check(&facts, config.layout, config.access));
     }
     findings.sort_by_key(|f| std::cmp::Reverse(f.severity));
     Ok(findings)
@@ -95,8 +96,8 @@ pub fn rights() -> Vec<&'static str> {
 }
 
 /// As [`diagnose`], with an error for the first finding that forbids to go on; warnings are logged.
-pub(crate) async fn at_connect(config: &Config, access: Access) -> Result<(), ConnectError> {
-    let findings = diagnose(config, access).await?;
+pub(crate) async fn at_connect(config: &Config) -> Result<(), ConnectError> {
+    let findings = diagnose(config).await?;
     for finding in findings.iter().filter(|f| f.severity == Severity::Warn) {
         tracing::warn!(server = %finding.server, subject = finding.subject, "{finding}");
     }

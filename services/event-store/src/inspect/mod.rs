@@ -1,0 +1,225 @@
+//! Looking at a store: its streams, groups, consumers and pending entries, typed, for consoles and
+//! the command-line program. Reads only, and needs no rights to write.
+//!
+//! What the server does not know is unknown (`None`), never 0.
+
+mod find;
+mod log;
+mod parse;
+
+pub use find::Discovery;
+pub use log::{Filter, LogEntry};
+
+use crate::error::ReadError;
+use crate::{EventStore, Id, StreamName};
+use redis::Value;
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A stream of the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct StreamInfo {
+    /// Its name.
+    pub stream: StreamName,
+    /// Its key on the server.
+    pub key: String,
+    /// Entries in it.
+    pub length: u64,
+    /// The first entry there is.
+    pub first: Option<Id>,
+    /// The last one.
+    pub last: Option<Id>,
+    /// Groups that read it.
+    pub groups: u64,
+    /// Its memory on the server, estimated from some of its entries; asked for only on request.
+    pub bytes: Option<u64>,
+}
+
+/// How a group stands on one stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct GroupInfo {
+    /// The stream.
+    pub stream: StreamName,
+    /// Consumers in the group.
+    pub consumers: u64,
+    /// Entries delivered and not finished.
+    pub pending: u64,
+    /// Entries not yet delivered to any consumer; `None` when the server cannot tell.
+    pub lag: Option<u64>,
+    /// The last entry that was delivered.
+    pub last_delivered: Id,
+    /// Where the group goes on should the server lose it: everything up to here is finished.
+    pub cursor: Option<Id>,
+}
+
+/// A group with all streams that it reads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Group {
+    /// Its name.
+    pub group: String,
+    /// Its dead letters.
+    pub parked: u64,
+    /// Its streams, by name.
+    pub streams: Vec<GroupInfo>,
+}
+
+/// A consumer of a group on one stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ConsumerInfo {
+    /// Its name.
+    pub consumer: String,
+    /// Entries delivered to it and not finished.
+    pub pending: u64,
+    /// Milliseconds since it last asked for anything.
+    pub idle_ms: u64,
+    /// Milliseconds since it last got an entry; `None` on servers before Redis 7.2.
+    pub inactive_ms: Option<u64>,
+}
+
+/// An entry that was delivered and is not finished.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct PendingEntry {
+    /// The entry.
+    pub id: Id,
+    /// Who has it.
+    pub consumer: String,
+    /// Milliseconds since it was delivered last, or kept alive.
+    pub idle_ms: u64,
+    /// How often it was delivered.
+    pub deliveries: u64,
+}
+
+/// Looks at a store. Cheap to make.
+#[derive(Clone)]
+pub struct Inspector {
+    store: EventStore,
+}
+
+impl EventStore {
+    /// A look at the store as it is.
+    #[must_use]
+    pub fn inspect(&self) -> Inspector {
+        Inspector { store: self.clone() }
+    }
+
+    /// All streams of the store, by name. Walks over all keys of the server (a second or two for some
+    /// million): who asks often should name the streams instead.
+    pub async fn streams(&self) -> Result<Vec<StreamName>, ReadError> {
+        Ok(self.inspect().discover().await?.streams)
+    }
+}
+
+impl Inspector {
+    /// These streams; one that does not exist is empty. `bytes` asks for their memory as well.
+    pub async fn streams(&self, streams: &[StreamName], bytes: bool) -> Result<Vec<StreamInfo>, ReadError> {
+        let mut infos = Vec::with_capacity(streams.len());
+        for stream in streams {
+            let key = self.store.layout().stream(stream);
+            let info = absent_as_nothing(
+                redis::cmd("XINFO").arg("STREAM").arg(&key).query_async(&mut self.store.connection()).await,
+            )?;
+            let bytes = if bytes {
+                redis::cmd("MEMORY").arg("USAGE").arg(&key).query_async(&mut self.store.connection()).await?
+            } else {
+                None
+            };
+            infos.push(parse::stream(stream, key, &info, bytes));
+        }
+        Ok(infos)
+    }
+
+    /// The groups that read these streams, by name.
+    pub async fn groups(&self, streams: &[StreamName]) -> Result<Vec<Group>, ReadError> {
+        let mut found: BTreeMap<String, Vec<GroupInfo>> = BTreeMap::new();
+        for stream in streams {
+            let key = self.store.layout().stream(stream);
+            let rows: Value = absent_as_nothing(
+                redis::cmd("XINFO").arg("GROUPS").arg(key).query_async(&mut self.store.connection()).await,
+            )?;
+            for row in parse::rows(&rows) {
+                let group = row.text("name").ok_or_else(|| unreadable("group"))?;
+                let cursors = self.store.layout().cursors(stream.family(), &group);
+                let cursor: Option<String> = redis::cmd("HGET")
+                    .arg(cursors)
+                    .arg(stream.to_string())
+                    .query_async(&mut self.store.connection())
+                    .await?;
+                let info = parse::group(stream, &row, cursor.and_then(|c| c.parse().ok()))
+                    .ok_or_else(|| unreadable("group"))?;
+                found.entry(group).or_default().push(info);
+            }
+        }
+        let mut groups = Vec::with_capacity(found.len());
+        for (group, mut streams) in found {
+            streams.sort_by(|a, b| a.stream.cmp(&b.stream));
+            groups.push(Group { parked: self.parked(&group, &streams).await?, group, streams });
+        }
+        Ok(groups)
+    }
+
+    /// In the tagged layout every family has its own dead letters; in the plain one they stand together.
+    async fn parked(&self, group: &str, streams: &[GroupInfo]) -> Result<u64, ReadError> {
+        let families: BTreeSet<&str> = if self.store.layout().is_plain() {
+            [""].into()
+        } else {
+            streams.iter().map(|s| s.stream.family()).collect()
+        };
+        let mut parked = 0;
+        for family in families {
+            parked += self.store.dead_letters(group, family).count().await?;
+        }
+        Ok(parked)
+    }
+
+    /// The consumers of a group on one stream, by name; nothing where the group does not read it.
+    pub async fn consumers(&self, stream: &StreamName, group: &str) -> Result<Vec<ConsumerInfo>, ReadError> {
+        let rows: Value = absent_as_nothing(
+            redis::cmd("XINFO")
+                .arg("CONSUMERS")
+                .arg(self.store.layout().stream(stream))
+                .arg(group)
+                .query_async(&mut self.store.connection())
+                .await,
+        )?;
+        let consumers: Option<Vec<_>> = parse::rows(&rows).iter().map(parse::consumer).collect();
+        let mut consumers = consumers.ok_or_else(|| unreadable("consumer"))?;
+        consumers.sort_by(|a, b| a.consumer.cmp(&b.consumer));
+        Ok(consumers)
+    }
+
+    /// A page of a group's pending entries on one stream, in the order of their ids: at most `limit`
+    /// after that id, those of one consumer where it is named.
+    pub async fn pending(
+        &self,
+        stream: &StreamName,
+        group: &str,
+        consumer: Option<&str>,
+        after: Id,
+        limit: usize,
+    ) -> Result<Vec<PendingEntry>, ReadError> {
+        let mut command = redis::cmd("XPENDING");
+        command.arg(self.store.layout().stream(stream)).arg(group);
+        command.arg(format!("({after}")).arg("+").arg(limit.max(1)).arg(consumer);
+        let rows: Value = absent_as_nothing(command.query_async(&mut self.store.connection()).await)?;
+        parse::pending(&rows).ok_or_else(|| unreadable("pending entry"))
+    }
+}
+
+/// A stream that is not there has no entries, and a group that is not there none pending.
+fn absent_as_nothing(answer: redis::RedisResult<Value>) -> Result<Value, ReadError> {
+    match answer {
+        Err(e) if e.code() == Some("NOGROUP") || e.detail().is_some_and(|d| d.contains("no such key")) => {
+            Ok(Value::Nil)
+        }
+        answer => Ok(answer?),
+    }
+}
+
+fn unreadable(what: &str) -> ReadError {
+    ReadError(format!("the server describes a {what} in an unknown way"))
+}
