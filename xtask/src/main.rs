@@ -9,6 +9,7 @@ mod check;
 mod cluster;
 mod demo;
 mod images;
+mod servers;
 mod step;
 mod test;
 mod tools;
@@ -39,6 +40,8 @@ enum Command {
     Check,
     /// Write the generated files anew
     Generate,
+    /// The servers that the event store is tested on, beside this machine's own; prints their programs
+    Servers(servers::Args),
     /// All checks and tests, those on a real cluster included; ends with a line of counts
     Test(test::Args),
     /// The event store beside raw Redis commands, side by side in one run
@@ -58,6 +61,7 @@ fn main() -> anyhow::Result<()> {
         Command::Demo(args) => demo::run(&args),
         Command::Check => check::run(),
         Command::Generate => check::generate(),
+        Command::Servers(args) => servers::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Up(args) => up::up(args),

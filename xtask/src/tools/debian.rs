@@ -57,6 +57,28 @@ impl Release {
         let sources: Vec<String> = self.sources.iter().map(|path| path.display().to_string()).collect();
         command.env("SUITE", &self.suite).env("SOURCES", sources.join(" "));
     }
+
+    /// Another release from the same mirrors: this one's source files, rewritten into `folder`.
+    pub(crate) fn of(&self, suite: &str, folder: &Path) -> Result<Self> {
+        let rewrite = |source: &PathBuf| -> Result<PathBuf> {
+            let text = std::fs::read_to_string(source)?;
+            let file = folder.join(source.file_name().context("a source file has a name")?);
+            std::fs::write(&file, with_suite(&text, &self.suite, suite))?;
+            Ok(file)
+        };
+        let sources = self.sources.iter().map(rewrite).collect::<Result<_>>()?;
+        Ok(Self { suite: suite.to_owned(), sources })
+    }
+}
+
+/// `bookworm`, `bookworm-updates` and `bookworm/updates` as words; names of files and hosts stay.
+fn with_suite(text: &str, from: &str, to: &str) -> String {
+    let word = |word: &str| match word.trim_end().strip_prefix(from) {
+        Some("") => word.replacen(from, to, 1),
+        Some(rest) if rest.starts_with(['-', '/']) => word.replacen(from, to, 1),
+        _ => word.to_owned(),
+    };
+    text.split_inclusive(char::is_whitespace).map(word).collect()
 }
 
 /// Finds out; an error on any other system, since what is assembled consists of Debian's packages.
@@ -110,5 +132,14 @@ mod tests {
         assert!(!speaks_of_debian("# deb http://mirror.example/debian bookworm main", "bookworm"));
         assert!(!speaks_of_debian("deb http://other.example/apt vendor-bookworm main", "bookworm"));
         assert!(!speaks_of_debian("deb http://other.example/apt bookworm stable", "bookworm"));
+    }
+
+    #[test]
+    fn another_release_comes_from_the_same_mirrors() {
+        let own = "URIs: http://mirror.example/bookworm-debian\nSuites: bookworm bookworm-updates\nSigned-By: /keys/bookworm.gpg\n";
+        assert_eq!(
+            with_suite(own, "bookworm", "trixie"),
+            "URIs: http://mirror.example/bookworm-debian\nSuites: trixie trixie-updates\nSigned-By: /keys/bookworm.gpg\n"
+        );
     }
 }
