@@ -1,14 +1,13 @@
-//! An event store on Redis Streams.
+#![doc = include_str!("../README.md")]
 //!
-//! Events are appended to one stream per entity type and action, in one atomic step with the
-//! entity's cache; ids come from the server's clock and order events across all streams.
-//! Durable subscriptions hand each entity's events out in version order at any number of
-//! replicas, and what a handler returns is appended in the same step that finishes its event.
+//! ## Where to look
 //!
 //! The main path: [`EventStore::connect`] → [`EventStore::append`] → [`EventStore::subscribe`].
+//! Declaring events: [`EntityType`], [`events!`]. Reading: [`EventStore::load`], [`EventStore::replay`],
+//! [`EventStore::tail`], [`EventStore::project`]. People's tools: [`EventStore::dead_letters`], [`doctor`].
 //!
-//! This library never deletes from the log, never uses a client's clock for ids, and knows
-//! nothing of the program that uses it.
+//! This library never uses a client's clock for ids, never trims while it appends, and knows nothing
+//! of the program that uses it.
 
 mod append;
 mod config;

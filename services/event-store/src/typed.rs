@@ -4,7 +4,7 @@
 //! of a newer schema or of an unknown action is an error that says so, and stays in the log.
 
 use crate::error::{DecodeError, DecodeErrorKind, ReadError};
-use crate::{Entity, Event, EventStore, Handler, Kind, NewEvent, Outcome, StreamName};
+use crate::{Entity, Event, EventStore, Expected, Handler, Kind, NewEvent, Outcome, StreamName};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -238,8 +238,16 @@ fn newest<T: EntityType>(schema: u32, state: &Value) -> Result<T::State, (Decode
 pub struct Loaded<S> {
     /// The state.
     pub state: S,
-    /// The entity's version: pass it as [`crate::Expected::Exactly`].
+    /// The entity's version.
     pub version: u64,
+}
+
+impl<S> Loaded<S> {
+    /// Accepts a change only while the entity is still what was loaded.
+    #[must_use]
+    pub fn expected(&self) -> Expected {
+        Expected::Exactly(self.version)
+    }
 }
 
 impl Entity {

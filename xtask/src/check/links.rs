@@ -31,7 +31,7 @@ pub(super) fn check() -> Result<()> {
 }
 
 /// Neither git's own folder nor what was built.
-fn is_ours(entry: &DirEntry) -> bool {
+pub(super) fn is_ours(entry: &DirEntry) -> bool {
     let name = entry.file_name();
     !(entry.file_type().is_dir() && [Path::new(".git"), Path::new("target")].contains(&Path::new(name)))
 }

@@ -3,6 +3,7 @@
 mod generated;
 mod licences;
 mod links;
+mod promises;
 
 pub(crate) use generated::write as generate;
 
@@ -13,9 +14,10 @@ use anyhow::{Context, Result, bail, ensure};
 pub(crate) type Check = (&'static str, fn() -> Result<()>);
 
 /// All checks, the quick ones first.
-pub(crate) const CHECKS: [Check; 5] = [
+pub(crate) const CHECKS: [Check; 6] = [
     ("format", format),
     ("links in the documents", links::check),
+    ("tests that the documents name", promises::check),
     ("licences and sources of all dependencies", licences::check),
     ("lints, every warning an error", lints),
     ("documentation builds, no broken link", documentation),

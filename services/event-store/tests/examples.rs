@@ -1,0 +1,99 @@
+//! The examples do what they say, on a real server, and end by themselves; the README's first screen
+//! is one of them.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test may end at once")]
+
+mod support;
+
+use event_store::{CancellationToken, Config, EventStore, Outcome, Subscription};
+use std::path::PathBuf;
+use std::process::Command;
+use support::{ACCOUNT, Recorder, Seen, eventually, put, server};
+
+/// Runs an example and answers what it printed. `cargo test` builds the examples too, unless it is
+/// told to build a single test.
+async fn run(example: &str, url: &str, args: &[&str]) -> String {
+    let folder: PathBuf = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().into();
+    let program = folder.join("examples").join(example);
+    assert!(program.exists(), "build the examples first: cargo build -p event-store --examples");
+    let mut command = Command::new(program);
+    command.env("REDIS_URL", url).args(args);
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    assert!(output.status.success(), "{example}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[tokio::test]
+async fn the_readmes_first_screen_runs_and_credits_a_new_account_once() {
+    let s = server().await;
+    for _ in 0..2 {
+        let printed = run("quickstart", &s.redis.url(), &[]).await;
+        assert!(printed.starts_with("appended "), "{printed}");
+        assert!(printed.contains("has 100 cents at version 2"), "{printed}");
+    }
+    let credited: u64 = s.command(&["XLEN", "events:account_credited"]).await;
+    assert_eq!(credited, 2);
+}
+
+#[test]
+fn the_readmes_first_screen_is_the_example() {
+    let readme = include_str!("../README.md");
+    let example = include_str!("../examples/quickstart.rs");
+    let program = &example[example.find("use event_store").unwrap()..];
+    assert!(readme.contains(program), "copy examples/quickstart.rs into the README");
+}
+
+#[tokio::test]
+async fn the_ledger_keeps_every_cent_and_charges_each_transfer_once() {
+    let s = server().await;
+    let printed = run("ledger", &s.redis.url(), &[]).await;
+    assert!(printed.contains("ada 8980, bob 11000, bank 20: together 20000"), "{printed}");
+    let lines = include_str!("../examples/ledger.rs").lines().count();
+    assert!(lines < 80, "{lines} lines");
+}
+
+#[tokio::test]
+async fn the_projection_shows_what_was_just_written() {
+    let s = server().await;
+    let printed = run("projection", &s.redis.url(), &[]).await;
+    let (ada, bob) = (printed.find("ada-").unwrap(), printed.find("bob-").unwrap());
+    assert!(ada < bob && !printed.contains("eve-"), "{printed}");
+}
+
+#[tokio::test]
+async fn the_dead_letter_tool_lists_shows_and_gives_back() {
+    let s = server().await;
+    let store = EventStore::connect(Config::new(s.redis.url())).await.unwrap();
+    store.append(vec![put("created", "a", 1), put("updated", "a", 2), put("created", "b", 3)]).await.unwrap();
+    let subscription = |consumer| {
+        Subscription::new("payments", consumer)
+            .streams(["created", "updated"].map(|action| ACCOUNT.stream(action)))
+    };
+    let parks = Recorder {
+        seen: Seen::default(),
+        answer: |event: event_store::Event| async move {
+            if event.entity_id == "a" { Outcome::Park("no such bank".into()) } else { Outcome::Done(vec![]) }
+        },
+    };
+    let cancel = CancellationToken::new();
+    let running = tokio::spawn(store.subscribe(subscription("one")).run(parks, cancel.clone()));
+    let dead = store.dead_letters("payments", "account");
+    eventually("both of a are parked", || async { dead.count().await.unwrap() == 2 }).await;
+    cancel.cancel();
+    running.await.unwrap();
+
+    let tool = async |args: &[&str]| {
+        run("dead_letters", &s.redis.url(), &[&["--group", "payments"], args].concat()).await
+    };
+    let listed = tool(&["list"]).await;
+    assert!(listed.starts_with("2 parked by payments"), "{listed}");
+    let first = listed.lines().nth(1).unwrap();
+    assert!(first.contains("account_created account/a: no such bank"), "{listed}");
+    let letter = first.split(' ').next().unwrap();
+    let shown = tool(&["show", letter]).await;
+    assert!(shown.contains("tried 1 times") && shown.contains("\"amount\":1"), "{shown}");
+    assert!(tool(&["replay"]).await.starts_with("would give 2 back"));
+    assert_eq!(dead.count().await.unwrap(), 2, "asking changes nothing");
+    assert!(tool(&["replay", "--yes"]).await.starts_with("2 given back"));
+    assert_eq!(dead.count().await.unwrap(), 0);
+}
