@@ -356,6 +356,10 @@ mod tests {
         fn id(_: &Self) -> &'static str {
             "a"
         }
+
+        fn ordered_with(account: &Self) -> Vec<String> {
+            vec![format!("currency/{}", account.currency)]
+        }
     }
 
     #[test]
@@ -376,6 +380,17 @@ mod tests {
         let (kind, why) = newest::<Account>(4, &state).unwrap_err();
         assert_eq!(kind, DecodeErrorKind::NewerSchema { schema: 4, known: 3 });
         assert!(why.contains("schema is 4") && why.contains("knows 3"), "{why}");
+    }
+
+    #[test]
+    fn every_event_of_a_kind_carries_its_schema_and_its_ordering_keys() {
+        let state = Account { cents: 1, currency: "EUR".into() };
+        for event in [Account::put("opened", &state), Account::remove("closed", &state)] {
+            assert_eq!(
+                (event.schema, event.keys, event.entity_id.as_str()),
+                (3, vec!["currency/EUR".into()], "a")
+            );
+        }
     }
 
     #[test]

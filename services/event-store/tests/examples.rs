@@ -5,10 +5,10 @@
 
 mod support;
 
-use event_store::{CancellationToken, Config, EventStore, Outcome, Subscription};
+use event_store::{CancellationToken, Outcome, Subscription};
 use std::path::PathBuf;
 use std::process::Command;
-use support::{ACCOUNT, Recorder, Seen, eventually, put, server};
+use support::{ACCOUNT, Recorder, Seen, eventually, plain, put};
 
 /// Runs an example and answers what it printed. `cargo test` builds the examples too, unless it is
 /// told to build a single test.
@@ -25,9 +25,9 @@ async fn run(example: &str, url: &str, args: &[&str]) -> String {
 
 #[tokio::test]
 async fn the_readmes_first_screen_runs_and_credits_a_new_account_once() {
-    let s = server().await;
+    let s = plain().await;
     for _ in 0..2 {
-        let printed = run("quickstart", &s.redis.url(), &[]).await;
+        let printed = run("quickstart", &s.redis.single().url(), &[]).await;
         assert!(printed.starts_with("appended "), "{printed}");
         assert!(printed.contains("has 100 cents at version 2"), "{printed}");
     }
@@ -45,8 +45,8 @@ fn the_readmes_first_screen_is_the_example() {
 
 #[tokio::test]
 async fn the_ledger_keeps_every_cent_and_charges_each_transfer_once() {
-    let s = server().await;
-    let printed = run("ledger", &s.redis.url(), &[]).await;
+    let s = plain().await;
+    let printed = run("ledger", &s.redis.single().url(), &[]).await;
     assert!(printed.contains("ada 8980, bob 11000, bank 20: together 20000"), "{printed}");
     let lines = include_str!("../examples/ledger.rs").lines().count();
     assert!(lines < 80, "{lines} lines");
@@ -54,16 +54,16 @@ async fn the_ledger_keeps_every_cent_and_charges_each_transfer_once() {
 
 #[tokio::test]
 async fn the_projection_shows_what_was_just_written() {
-    let s = server().await;
-    let printed = run("projection", &s.redis.url(), &[]).await;
+    let s = plain().await;
+    let printed = run("projection", &s.redis.single().url(), &[]).await;
     let (ada, bob) = (printed.find("ada-").unwrap(), printed.find("bob-").unwrap());
     assert!(ada < bob && !printed.contains("eve-"), "{printed}");
 }
 
 #[tokio::test]
 async fn the_dead_letter_tool_lists_shows_and_gives_back() {
-    let s = server().await;
-    let store = EventStore::connect(Config::new(s.redis.url())).await.unwrap();
+    let s = plain().await;
+    let store = s.store.clone();
     store.append(vec![put("created", "a", 1), put("updated", "a", 2), put("created", "b", 3)]).await.unwrap();
     let subscription = |consumer| {
         Subscription::new("payments", consumer)
@@ -83,7 +83,7 @@ async fn the_dead_letter_tool_lists_shows_and_gives_back() {
     running.await.unwrap();
 
     let tool = async |args: &[&str]| {
-        run("dead_letters", &s.redis.url(), &[&["--group", "payments"], args].concat()).await
+        run("dead_letters", &s.redis.single().url(), &[&["--group", "payments"], args].concat()).await
     };
     let listed = tool(&["list"]).await;
     assert!(listed.starts_with("2 parked by payments"), "{listed}");
