@@ -69,8 +69,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// The program that starts the server; makes it when it is not there yet.
+/// The program that starts the server: this machine's own where its release has it, else one that is made when it is
+/// not there yet.
 pub(crate) fn ensure(server: Server) -> Result<PathBuf> {
+    let own = tools::release().context("the servers that the tests run on are Debian packages")?;
+    if server.package() == (own.suite.as_str(), "redis") {
+        ensure_debian(&["redis-server"])?;
+        return Ok(PathBuf::from("redis-server"));
+    }
     let folder = server.folder()?;
     let program = folder.join("redis-server");
     if program.is_file() {
@@ -80,7 +86,6 @@ pub(crate) fn ensure(server: Server) -> Result<PathBuf> {
     if program.is_file() {
         return Ok(program);
     }
-    let own = tools::release().context("the servers that the tests run on are Debian packages")?;
     if std::env::consts::ARCH != "x86_64" {
         bail!("{} can be unpacked beside this machine's own server on x86_64 only", server.title());
     }

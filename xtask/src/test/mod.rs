@@ -5,12 +5,14 @@
 
 mod cargo;
 mod libtest;
+mod servers;
 
 use crate::check::CHECKS;
 use crate::{build, step::step, tools};
 use anyhow::{Context, Result, bail};
 use cargo::CargoTest;
 use libtest::Counts;
+use servers::Runs;
 use std::process::Command;
 use std::time::Instant;
 
@@ -29,6 +31,8 @@ enum Part {
     Check,
     /// Unit and integration tests, those on a real Redis included
     Unit,
+    /// The event store's suite on Redis 7.0 and 8.0, Valkey 8.1 and a Redis Cluster
+    Servers,
     /// `cargo xtask demo`, driven from outside
     Demo,
     /// The operator and the shop on the real cluster
@@ -36,12 +40,13 @@ enum Part {
 }
 
 impl Part {
-    const ALL: [Self; 4] = [Self::Check, Self::Unit, Self::Demo, Self::E2e];
+    const ALL: [Self; 5] = [Self::Check, Self::Unit, Self::Servers, Self::Demo, Self::E2e];
 
     const fn title(self) -> &'static str {
         match self {
             Self::Check => "checks",
             Self::Unit => "unit and integration tests",
+            Self::Servers => "the event store on every server",
             Self::Demo => "demo",
             Self::E2e => "end to end on the cluster",
         }
@@ -58,15 +63,22 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut total = Counts::default();
     for part in parts {
         println!("\n== {}", part.title());
-        let begin = Instant::now();
-        let counts = match part {
-            Part::Check => checks(),
-            Part::Unit => counted(unit(scratch.path())),
-            Part::Demo => counted(demo(scratch.path())),
-            Part::E2e => counted(e2e(scratch.path())),
+        let mut begin = Instant::now();
+        let mut add = |title: &str, counts: Counts| {
+            lines.push(format!("{title:<34} {counts} ({:.0} s)", begin.elapsed().as_secs_f64()));
+            total += counts;
+            begin = Instant::now();
         };
-        lines.push(format!("{:<28} {counts} ({:.0} s)", part.title(), begin.elapsed().as_secs_f64()));
-        total += counts;
+        match part {
+            Part::Check => add(part.title(), checks()),
+            Part::Unit => add(part.title(), counted(unit(scratch.path()))),
+            Part::Servers => match Runs::prepare(workspace(scratch.path())) {
+                Ok(runs) => runs.each(scratch.path()).for_each(|(title, run)| add(&title, counted(run))),
+                Err(error) => add(part.title(), counted(Err(error))),
+            },
+            Part::Demo => add(part.title(), counted(demo(scratch.path()))),
+            Part::E2e => add(part.title(), counted(e2e(scratch.path()))),
+        }
     }
     scratch.close().context("cannot remove the tests' temporary folder")?;
 
@@ -103,7 +115,11 @@ fn checks() -> Counts {
 
 fn unit(scratch: &std::path::Path) -> Result<Counts> {
     tools::ensure_debian(&["redis-server"])?;
-    CargoTest::new(scratch).args(["--workspace", "--exclude", "e2e", "--no-fail-fast"]).run()
+    workspace(scratch).run()
+}
+
+fn workspace(scratch: &std::path::Path) -> CargoTest {
+    CargoTest::new(scratch).args(["--workspace", "--exclude", "e2e", "--no-fail-fast"])
 }
 
 fn demo(scratch: &std::path::Path) -> Result<Counts> {

@@ -18,6 +18,9 @@ use std::time::{Duration, Instant};
 pub const ACCOUNT: Kind = Kind::new("account").lists(&["tags"]).indexes(&["owner"]);
 pub const NOTE: Kind = Kind::new("note");
 
+/// A machine that does much else answers late; the client's default is half a second.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 pub struct Server {
     pub redis: Running,
     pub store: EventStore,
@@ -70,11 +73,15 @@ impl Server {
         match &self.redis {
             Running::Single(redis, _) => {
                 let client = redis::Client::open(redis.url())?;
-                let mut connection: MultiplexedConnection = client.get_multiplexed_async_connection().await?;
+                let patient = redis::AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
+                let mut connection: MultiplexedConnection =
+                    client.get_multiplexed_async_connection_with_config(&patient).await?;
                 ask(&command, &mut connection).await
             }
             Running::Cluster(cluster) => {
-                let client = redis::cluster::ClusterClient::new(cluster.urls())?;
+                let client = redis::cluster::ClusterClientBuilder::new(cluster.urls())
+                    .response_timeout(PATIENCE)
+                    .build()?;
                 let mut connection: ClusterConnection = client.get_async_connection().await?;
                 ask(&command, &mut connection).await
             }
