@@ -19,8 +19,8 @@ pub struct RedisSpec {
     #[serde(default)]
     pub storage: StorageSpec,
 
-    /// How much a power loss can cost. `everysec`: at most the last second of events. `always`: nothing, and
-    /// every append waits for the disk.
+    /// What the end of Redis can cost. `everysec`: after a power loss, or when Redis is killed while its disk
+    /// is busy, the last two seconds of events. `always`: nothing, and every append waits for the disk.
     #[serde(default)]
     pub persistence: Persistence,
 

@@ -180,8 +180,8 @@ fn persistence(f: &mut Findings<'_>, facts: &Facts) {
             Some(_) => f.add(
                 Severity::Info,
                 "appendfsync",
-                "appendfsync is everysec: a power loss may cost the last second; the end of a process costs nothing",
-                "always, where that second matters more than speed",
+                "appendfsync is everysec: a power loss, or the server killed while its disk is busy, may cost two seconds",
+                "always, where these seconds matter more than speed",
             ),
             None => f.add(Severity::Info, "appendfsync", "appendfsync is unknown: CONFIG GET is denied", ""),
         }
