@@ -148,11 +148,19 @@ impl App {
         let observation = consumer.observe();
         self.metrics.collect(Groups::new(self.name, observation.clone()));
         self.readiness.probe("subscription", move || {
-            let ready = observation.ready();
-            async move { if ready { Ok(()) } else { Err("the group is not being read yet".to_owned()) } }
+            let answer = match observation.fault() {
+                Some(fault) => Err(fault.to_string()),
+                None if observation.ready() => Ok(()),
+                None => Err("the group is not being read yet".to_owned()),
+            };
+            async move { answer }
         });
         let cancel = self.cancelled();
-        self.spawn("subscription", async move { consumer.run(handler, cancel).await });
+        self.spawn("subscription", async move {
+            if let Err(error) = consumer.run(handler, cancel).await {
+                tracing::error!(%error, "no events are handled");
+            }
+        });
     }
 
     /// Keeps a projection up to date until the service stops; its view for reading. The service is

@@ -281,20 +281,30 @@ impl EventStore {
         batch.answer(&words)
     }
 
-    /// Calls a function again after lost answers. For functions that are idempotent only.
+    /// As [`Self::call_value`], for functions that answer texts.
     pub(crate) async fn call_until_answered(
         &self,
         function: &str,
         keys: &[String],
         args: &[String],
     ) -> Result<Vec<String>, AppendError> {
+        self.call_value(function, keys, args).await.map(entry::words)
+    }
+
+    /// Calls a function again after lost answers. For functions that are idempotent only.
+    pub(crate) async fn call_value(
+        &self,
+        function: &str,
+        keys: &[String],
+        args: &[String],
+    ) -> Result<Value, AppendError> {
         let deadline = Instant::now() + self.config().append_deadline;
         let mut pause = Duration::from_millis(10);
         loop {
             let answer: Result<Value, _> =
                 functions::call(&mut self.connection(), function, keys, args).await;
             match answer {
-                Ok(value) => return Ok(entry::words(value)),
+                Ok(value) => return Ok(value),
                 Err(e) if connection::is_passing(&e) && Instant::now() + pause < deadline => {
                     tracing::debug!(error = %e, function, "no answer, asking again");
                     tokio::time::sleep(pause).await;

@@ -1,7 +1,9 @@
 //! How a store is opened.
 
-use crate::Layout;
 use crate::doctor::Access;
+use crate::metrics::Silent;
+use crate::{Layout, Metrics};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Where the store is and how it behaves; see each method for when to change it.
@@ -15,6 +17,7 @@ pub struct Config {
     pub(crate) dedup_window: Duration,
     pub(crate) response_timeout: Duration,
     pub(crate) append_deadline: Duration,
+    pub(crate) metrics: Arc<dyn Metrics>,
 }
 
 impl Config {
@@ -29,6 +32,7 @@ impl Config {
             dedup_window: Duration::from_hours(1),
             response_timeout: Duration::from_secs(5),
             append_deadline: Duration::from_secs(10),
+            metrics: Arc::new(Silent),
         }
     }
 
@@ -78,6 +82,13 @@ impl Config {
     #[must_use]
     pub fn response_timeout(mut self, timeout: Duration) -> Self {
         self.response_timeout = timeout;
+        self
+    }
+
+    /// Who is told what is appended and handled; default nobody.
+    #[must_use]
+    pub fn metrics(mut self, metrics: Arc<dyn Metrics>) -> Self {
+        self.metrics = metrics;
         self
     }
 

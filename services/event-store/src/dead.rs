@@ -3,10 +3,13 @@
 
 use crate::append::unexpected;
 use crate::entry::{self, RawEntry};
-use crate::error::{AppendError, ReadError};
+use crate::error::{AppendError, AppendErrorKind, ReadError};
 use crate::{EventStore, Id, StreamName};
 use redis::Value;
 use std::collections::HashMap;
+
+/// Letters read, or given back, with one call.
+const PAGE: usize = 200;
 
 /// An entry that a group has put aside.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,7 +23,8 @@ pub struct DeadLetter {
     pub id: Id,
     /// Why it was parked.
     pub reason: String,
-    /// How often it was tried; 0 for what queues behind another dead letter.
+    /// How often it was tried by the consumer that parked it; 0 for what queues behind another dead
+    /// letter, and for what is no event.
     pub attempts: u32,
     /// When it first failed, in milliseconds since the Unix epoch by the server's clock.
     pub first_failure: u64,
@@ -32,22 +36,48 @@ pub struct DeadLetter {
     pub raw: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
+/// Which dead letters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Select {
+    /// All that there are when it is asked for.
+    All,
+    /// These, by their ids among the dead letters.
+    Letters(Vec<Id>),
+    /// Those that hold up this ordering key; an entity's is [`crate::Kind::ordering_key`].
+    Key(String),
+}
+
+/// What a replay did, or would do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GivenBack {
+    /// Given back to the group.
+    pub moved: u64,
+    /// Left where they are, because an earlier event of theirs is a dead letter that was not selected.
+    pub behind: u64,
+    /// Left where they are, because the log has their entries no more (it was trimmed).
+    pub lost: u64,
+}
+
 /// The dead letters of one group.
 #[derive(Clone)]
 pub struct DeadLetters {
     store: EventStore,
     group: String,
     dead: String,
-    parked: String,
+    letters: String,
+    cursors: String,
 }
 
 impl EventStore {
-    /// The dead letters of a group. `family` is that of its streams; only the tagged layout needs it.
+    /// The dead letters of a group. `family` is that of its first stream; only the tagged layout needs it.
     #[must_use]
     pub fn dead_letters(&self, group: &str, family: &str) -> DeadLetters {
         DeadLetters {
             dead: self.layout().dead(family, group),
-            parked: self.layout().parked(family, group),
+            letters: self.layout().letters(family, group),
+            cursors: self.layout().cursors(family, group),
             group: group.to_owned(),
             store: self.clone(),
         }
@@ -60,38 +90,103 @@ impl DeadLetters {
         Ok(redis::cmd("XLEN").arg(&self.dead).query_async(&mut self.store.connection()).await?)
     }
 
-    /// The first `limit` of them, in the order of their parking.
-    pub async fn list(&self, limit: usize) -> Result<Vec<DeadLetter>, ReadError> {
+    /// A page of them in the order of their parking: at most `limit` after the letter with this id,
+    /// [`Id::ZERO`] for the first page.
+    pub async fn list(&self, after: Id, limit: usize) -> Result<Vec<DeadLetter>, ReadError> {
+        let from = if after == Id::ZERO { "-".to_owned() } else { format!("({after}") };
+        self.range(&from, "+", limit.max(1)).await
+    }
+
+    /// One of them, by its id among the dead letters.
+    pub async fn get(&self, letter: Id) -> Result<Option<DeadLetter>, ReadError> {
+        let id = letter.to_string();
+        Ok(self.range(&id, &id, 1).await?.pop())
+    }
+
+    /// What [`replay`](Self::replay) would do now. Changes nothing.
+    pub async fn preview(&self, select: &Select) -> Result<GivenBack, AppendError> {
+        self.unpark(select, true).await
+    }
+
+    /// Gives them back to the group, which handles them in the order of their ids, each after the
+    /// earlier events of its entity. One that is no dead letter any more is passed over, so a replay
+    /// that is asked for twice happens once. The group must be there: a consumer has run once.
+    pub async fn replay(&self, select: &Select) -> Result<GivenBack, AppendError> {
+        self.unpark(select, false).await
+    }
+
+    async fn unpark(&self, select: &Select, count_only: bool) -> Result<GivenBack, AppendError> {
+        let unreadable = |e: ReadError| AppendError::new(AppendErrorKind::Unavailable, e.to_string());
+        let selected = self.selected(select).await.map_err(unreadable)?;
+        let mut sum = GivenBack::default();
+        // A preview's parts do not see each other's letters go, so it must be one.
+        let part = if count_only { selected.len().max(1) } else { PAGE };
+        for part in selected.chunks(part) {
+            let mut keys = vec![self.dead.clone(), self.letters.clone(), self.cursors.clone()];
+            let mut args = vec![self.group.clone(), u8::from(count_only).to_string()];
+            let mut index: HashMap<&StreamName, usize> = HashMap::new();
+            for (_, stream, letter) in part {
+                let key = *index.entry(stream).or_insert_with(|| {
+                    keys.push(self.store.layout().stream(stream));
+                    keys.len()
+                });
+                args.extend([letter.to_string(), key.to_string()]);
+            }
+            let words = self.store.call_until_answered("unpark", &keys, &args).await?;
+            let number = |at: usize| words.get(at).and_then(|n| n.parse::<u64>().ok());
+            match (words.first().map(String::as_str), number(1), number(2), number(3)) {
+                (Some("ok"), Some(moved), Some(behind), Some(lost)) => {
+                    sum.moved += moved;
+                    sum.behind += behind;
+                    sum.lost += lost;
+                }
+                (Some("nogroup"), ..) => {
+                    let message =
+                        format!("the group {} is not there: run a consumer of it first", self.group);
+                    return Err(AppendError::new(AppendErrorKind::Refused, message));
+                }
+                _ => return Err(unexpected(&words)),
+            }
+        }
+        Ok(sum)
+    }
+
+    /// The letters with their entries' ids and streams, in the order of the entries.
+    async fn selected(&self, select: &Select) -> Result<Vec<(Id, StreamName, Id)>, ReadError> {
+        let mut found = Vec::new();
+        let mut keep = |l: DeadLetter| found.push((l.id, l.stream, l.letter));
+        if let Select::Letters(ids) = select {
+            for id in ids {
+                self.get(*id).await?.into_iter().for_each(&mut keep);
+            }
+        } else {
+            let mut after = Id::ZERO;
+            loop {
+                let page = self.list(after, PAGE).await?;
+                let Some(last) = page.last() else { break };
+                after = last.letter;
+                let wanted = |l: &DeadLetter| match select {
+                    Select::Key(key) => l.keys.contains(key),
+                    _ => true,
+                };
+                page.into_iter().filter(wanted).for_each(&mut keep);
+            }
+        }
+        found.sort();
+        found.dedup();
+        Ok(found)
+    }
+
+    async fn range(&self, from: &str, to: &str, limit: usize) -> Result<Vec<DeadLetter>, ReadError> {
         let reply: Value = redis::cmd("XRANGE")
             .arg(&self.dead)
-            .arg(&["-", "+", "COUNT"])
-            .arg(limit.max(1))
+            .arg(from)
+            .arg(to)
+            .arg("COUNT")
+            .arg(limit)
             .query_async(&mut self.store.connection())
             .await?;
         entry::parse_entries(reply).iter().map(parse).collect()
-    }
-
-    /// Gives these back to the group, which handles them in the order of their ids, each after the
-    /// earlier events of its entity. Answers how many were given back: one that is no dead letter
-    /// any more is passed over, so a replay that is asked for twice happens once.
-    pub async fn replay(&self, letters: &[DeadLetter]) -> Result<u64, AppendError> {
-        let mut letters: Vec<&DeadLetter> = letters.iter().collect();
-        letters.sort_by_key(|l| l.id);
-        let mut keys = vec![self.dead.clone(), self.parked.clone()];
-        let mut index: HashMap<&StreamName, usize> = HashMap::new();
-        let mut list = Vec::with_capacity(letters.len());
-        for l in letters {
-            let stream = *index.entry(&l.stream).or_insert_with(|| {
-                keys.push(self.store.layout().stream(&l.stream));
-                keys.len()
-            });
-            list.push(serde_json::json!({
-                "letter": l.letter.to_string(), "stream": stream, "id": l.id.to_string(), "keys": l.keys,
-            }));
-        }
-        let args = [self.group.clone(), serde_json::Value::Array(list).to_string()];
-        let words = self.store.call_until_answered("unpark", &keys, &args).await?;
-        words.get(1).and_then(|n| n.parse().ok()).ok_or_else(|| unexpected(&words))
     }
 }
 
@@ -106,7 +201,7 @@ fn parse(raw: &RawEntry) -> Result<DeadLetter, ReadError> {
         attempts: u32::try_from(number("attempts")?).unwrap_or(u32::MAX),
         first_failure: number("first_failure")?,
         last_failure: number("last_failure")?,
-        keys: serde_json::from_str(&raw.lossy("keys")).map_err(|_| wrong("keys"))?,
+        keys: raw.lossy("keys").lines().map(str::to_owned).collect(),
         raw: raw
             .fields
             .iter()

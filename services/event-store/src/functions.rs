@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 static SOURCE: LazyLock<(String, String)> = LazyLock::new(|| {
     let parts = concat!(
         include_str!("functions/common.lua"),
+        include_str!("functions/group.lua"),
         include_str!("functions/append.lua"),
         include_str!("functions/finish.lua"),
         include_str!("functions/ready.lua"),

@@ -99,9 +99,9 @@ impl Layout {
         self.group(family, group, "dead")
     }
 
-    /// The ordering keys that dead letters hold up.
-    pub(crate) fn parked(self, family: &str, group: &str) -> String {
-        self.group(family, group, "parked")
+    /// Which entries of a group are dead letters: `<stream> <id>` → the letter.
+    pub(crate) fn letters(self, family: &str, group: &str) -> String {
+        self.group(family, group, "letters")
     }
 
     /// A projection's own keys; the same slot for all of one projection.

@@ -23,6 +23,7 @@ mod id;
 pub mod inspect;
 mod kind;
 mod layout;
+mod metrics;
 mod order;
 mod projection;
 mod replay;
@@ -35,7 +36,7 @@ mod typed;
 
 pub use append::Appended;
 pub use config::Config;
-pub use dead::{DeadLetter, DeadLetters};
+pub use dead::{DeadLetter, DeadLetters, GivenBack, Select};
 pub use entity::Entity;
 pub use error::{
     AppendError, AppendErrorKind, ConnectError, ConnectErrorKind, DecodeError, DecodeErrorKind,
@@ -45,10 +46,14 @@ pub use event::{Event, Expected, NewEvent};
 pub use id::{Id, ParseIdError};
 pub use kind::{Kind, StreamName};
 pub use layout::Layout;
+pub use metrics::Metrics;
 pub use projection::{Projection, ProjectionState, Projector, Removal, View, Write};
 pub use replay::{Replay, Replayed};
 pub use store::EventStore;
-pub use subscription::{Consumer, GroupState, Handler, Observation, Outcome, Subscription};
+pub use subscription::{
+    Accepted, Consumer, GroupState, Handler, Observation, Outcome, Subscription, SubscriptionError,
+    SubscriptionErrorKind,
+};
 pub use tail::Tail;
 pub use tokio_util::sync::CancellationToken;
 pub use typed::{EntityType, Loaded, Typed, TypedEvent, TypedHandler, Upcaster};

@@ -162,10 +162,10 @@ async fn what_an_old_program_does_not_understand_waits_for_the_new_one_in_order(
     let expected = [old::AccountEvent::Opened(old_account(7)), old::AccountEvent::Opened(of_b)];
     assert_eq!(*seen.lock().unwrap(), expected);
 
-    let letters = dead.list(10).await.unwrap();
+    let letters = dead.list(Id::ZERO, 10).await.unwrap();
     let raw = letters[0].raw.iter().find(|(name, _)| name == b"entity").unwrap();
     assert_eq!(raw.1, br#"{"id":"a","amount":700}"#, "kept byte for byte");
-    assert_eq!(dead.replay(&letters).await.unwrap(), 2);
+    assert_eq!(dead.replay(&Select::All).await.unwrap().moved, 2);
     let seen: Arc<Mutex<Vec<new::AccountEvent>>> = Arc::default();
     let cancel = CancellationToken::new();
     let consumer = s.store.subscribe(subscription("new"));

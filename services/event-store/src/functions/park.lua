@@ -1,20 +1,34 @@
 -- Moves an entry of a group to the group's dead letters, and back.
--- Invariant: an entry is either pending in its group or one dead letter, never both and never
--- neither; parking twice is parking once. All its fields are kept byte for byte.
+-- Invariant: an unfinished entry is either pending in its group (or yet to be delivered) or one dead
+-- letter, never both and never neither; parking twice is parking once. All its fields are kept byte
+-- for byte. A dead letter goes back only when no earlier event of its ordering keys is one.
 
--- keys: stream, dead letters, parked. args: group, consumer, id, stream's name, JSON of the
--- ordering keys, reason, attempts, for how long it has been failing (ms).
+-- keys: stream, positions, dead letters, index of the letters. args: group, consumer, id, stream's
+-- name, reason, attempts, for how long it has been failing (ms), the ordering keys, one a line, the
+-- earlier events as 'stream id', one a line, then the positions' fields.
 redis.register_function('@LIB@_park', function(keys, args)
   local group, consumer, id, name = args[1], args[2], args[3], args[4]
+  local field = name .. ' ' .. id
   local holder = owner(keys[1], group, id)
-  if holder ~= consumer then return { 'fenced', holder or '' } end
-  local ordering = cjson.decode(args[5])
+  local function acknowledged(answer)
+    if holder == consumer then redis.call('XACK', keys[1], group, id) end
+    return { answer }
+  end
+  if redis.call('HEXISTS', keys[4], field) == 1 then return acknowledged('ok') end
+  local finished = #args > 9
+  for i = 10, #args do
+    if not reaches(redis.call('HGET', keys[2], args[i]), id) then finished = false end
+  end
+  if finished then return acknowledged('already') end
+  if holder ~= consumer then return { 'fenced' } end
+  local letters = type_of(keys[3])
+  if letters ~= 'none' and letters ~= 'stream' then return { 'wrongtype', keys[3] } end
   local time = redis.call('TIME')
   local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
   local entry = {
-    'stream', name, 'id', id, 'reason', args[6], 'attempts', args[7], 
-    'first_failure', string.format('%.0f', now - tonumber(args[8])), 'last_failure', string.format('%.0f', now),
-    'keys', args[5],
+    'stream', name, 'id', id, 'reason', args[5], 'attempts', args[6],
+    'first_failure', string.format('%.0f', now - tonumber(args[7])), 'last_failure', string.format('%.0f', now),
+    'keys', args[8], 'before', args[9],
   }
   local found = redis.call('XRANGE', keys[1], id, id)
   if #found == 1 then
@@ -23,25 +37,52 @@ redis.register_function('@LIB@_park', function(keys, args)
       entry[#entry + 1] = found[1][2][i + 1]
     end
   end
-  redis.call('XADD', keys[2], '*', unpack(entry))
-  for _, key in ipairs(ordering) do redis.call('ZADD', keys[3], 0, key .. '\0' .. padded(id)) end
+  -- More do not fit into one call. What was written by another program stays in the log.
+  if #entry > 6000 then entry = { unpack(entry, 1, 16) } end
+  local letter = redis.call('XADD', keys[3], '*', unpack(entry))
+  redis.call('HSET', keys[4], field, letter)
   redis.call('XACK', keys[1], group, id)
   return { 'ok' }
 end)
 
 -- Gives dead letters back to their group: pending again, and so old that the next consumer that
--- looks for entries of the dead claims them. All of a call move in one step, so that no later
--- event of an entity can come between them.
--- keys: dead letters, parked, then the streams. args: group, JSON list of
--- {letter, stream = key's index, id, keys} in the order of their ids.
+-- looks for entries of the dead claims them. The durable cursor goes back with them, so a group that
+-- is lost before they are handled delivers them again.
+-- keys: dead letters, index of the letters, cursors, then the streams. args: group, '1' to count only,
+-- then for each letter, in the order of the entries' ids: letter, index of its stream's key.
+-- Answers how many went back, how many stay behind an earlier one, and of how many the entry is gone
+-- from the log. One that is no dead letter any more is passed over.
 redis.register_function('@LIB@_unpark', function(keys, args)
-  local moved = 0
-  for _, l in ipairs(cjson.decode(args[2])) do
-    if redis.call('XDEL', keys[1], l.letter) == 1 then
-      for _, key in ipairs(l.keys) do redis.call('ZREM', keys[2], key .. '\0' .. padded(l.id)) end
-      redis.call('XCLAIM', keys[l.stream], args[1], 'replay', 0, l.id, 'IDLE', 86400000, 'FORCE', 'JUSTID')
-      moved = moved + 1
+  local group, count_only = args[1], args[2] == '1'
+  for i = 4, #keys do
+    if not info_of(keys[i], group) then return { 'nogroup', keys[i] } end
+  end
+  local moved, behind, lost, gone = 0, 0, 0, {}
+  for at = 3, #args, 2 do
+    local found = redis.call('XRANGE', keys[1], args[at], args[at])
+    if #found == 1 then
+      local letter, stream = {}, keys[tonumber(args[at + 1])]
+      for i = 1, #found[1][2], 2 do letter[found[1][2][i]] = found[1][2][i + 1] end
+      local id, name, waits = letter.id, letter.stream, false
+      for before in string.gmatch(letter.before, '[^\n]+') do
+        if not gone[before] and redis.call('HEXISTS', keys[2], before) == 1 then waits = true end
+      end
+      if waits then
+        behind = behind + 1
+      elseif #redis.call('XRANGE', stream, id, id) == 0 then
+        lost = lost + 1
+      else
+        moved = moved + 1
+        gone[name .. ' ' .. id] = true
+        if not count_only then
+          redis.call('XCLAIM', stream, group, 'replay', 0, id, 'IDLE', 86400000, 'FORCE', 'JUSTID')
+          local cursor = redis.call('HGET', keys[3], name)
+          if cursor and reaches(cursor, id) then redis.call('HSET', keys[3], name, id_before(id)) end
+          redis.call('XDEL', keys[1], args[at])
+          redis.call('HDEL', keys[2], name .. ' ' .. id)
+        end
+      end
     end
   end
-  return { 'ok', moved }
+  return { 'ok', moved, behind, lost }
 end)

@@ -1,29 +1,52 @@
 -- Which of these events may be handled now?
--- Invariant: 'go' is answered only when the group has finished every earlier event of each of the
--- event's ordering keys; positions only grow, so the answer stays true after it was given.
--- 'behind': an earlier event of one of its keys is a dead letter, so this one queues behind it.
+-- Invariant: 'go' is answered only to the consumer that the entry is pending for, and only when the
+-- group has finished every earlier event of each of the event's ordering keys; positions only grow,
+-- so that part of the answer stays true after it was given.
 
--- keys: positions, parked. args: JSON list of {id, stream, keys, before = list of {key, stream, id}}
+-- keys: positions, letters, the streams. args: group, consumer, then for each event, in the order of
+-- ids: index of its stream's key, its stream's name, id, number of positions, their fields, number
+-- of earlier events, and for each of these: position's field, index of its stream's key, id.
+--   already  the group has finished it         fenced  it is not this consumer's
+--   parked   it is a dead letter itself        behind  an earlier event is one: queue behind it
+--   wait     an earlier event is not finished  gap     go: an earlier event was taken out by hand
 redis.register_function{function_name = '@LIB@_ready', flags = {'no-writes'}, callback = function(keys, args)
-  local answers = {}
-  for i, e in ipairs(cjson.decode(args[1])) do
-    local answer = 'go'
-    local finished = #e.keys > 0
-    for _, key in ipairs(e.keys) do
-      if finished and not reaches(redis.call('HGET', keys[1], key .. ' ' .. e.stream), e.id) then finished = false end
+  local group, consumer = args[1], args[2]
+  local infos, answers, at = {}, {}, 3
+  local function letter(name, id) return redis.call('HEXISTS', keys[2], name .. ' ' .. id) == 1 end
+  while at <= #args do
+    local stream, name, id = tonumber(args[at]), args[at + 1], args[at + 2]
+    local answer, count = 'go', tonumber(args[at + 3])
+    local finished = count > 0
+    for i = 1, count do
+      if finished and not reaches(redis.call('HGET', keys[1], args[at + 3 + i]), id) then finished = false end
     end
-    if finished then
+    at = at + 4 + count
+    local earlier = tonumber(args[at])
+    if owner(keys[stream], group, id) ~= consumer then
+      answer = 'fenced'
+    elseif letter(name, id) then
+      answer = 'parked'
+    elseif finished then
       answer = 'already'
     else
-      for _, b in ipairs(e.before) do
-        if answer == 'go' and not reaches(redis.call('HGET', keys[1], b[1] .. ' ' .. b[2]), b[3]) then answer = 'wait' end
-      end
-      for _, key in ipairs(e.keys) do
-        local first = redis.call('ZRANGEBYLEX', keys[2], '[' .. key .. '\0', '(' .. key .. '\0' .. padded(e.id), 'LIMIT', 0, 1)
-        if #first > 0 then answer = 'behind' end
+      for i = 0, earlier - 1 do
+        local field, index, before = args[at + 1 + 3 * i], tonumber(args[at + 2 + 3 * i]), args[at + 3 + 3 * i]
+        if not reaches(redis.call('HGET', keys[1], field), before) then
+          if letter(string.match(field, '(%S+)$'), before) then
+            answer = 'behind'
+          elseif answer ~= 'behind' then
+            if not infos[index] then infos[index] = info_of(keys[index], group) end
+            if not infos[index] or not is_gone(keys[index], group, before, infos[index]) then
+              answer = 'wait'
+            elseif answer == 'go' then
+              answer = 'gap'
+            end
+          end
+        end
       end
     end
-    answers[i] = answer
+    at = at + 1 + 3 * earlier
+    answers[#answers + 1] = answer
   end
   return answers
 end}

@@ -1,43 +1,80 @@
--- A consumer's housekeeping on one stream of its group.
--- Invariants: only entries still pending for this consumer are kept alive, so what another one
--- claimed stays claimed; the durable cursor never passes an unfinished entry and never goes back;
--- a consumer is removed only while it has nothing pending.
+-- How a consumer joins its group on one stream, keeps house there and leaves.
+-- Invariants: the durable cursor never passes an entry that is neither finished nor a dead letter, so
+-- a group that is lost goes on there and misses nothing; only entries still pending for this consumer
+-- are kept alive, so what another one claimed stays claimed; a consumer is removed only while it has
+-- nothing pending; a log that went back in time halts the group until a person accepts it.
+--
+-- The cursors' hash holds by stream: 'NAME' the cursor, '!NAME' what halts the group, '+NAME' up to
+-- where a group that was lost may deliver again what is finished.
 
--- keys: stream, cursors. args: group, consumer, stream's name, idle ms after which an empty
--- consumer goes, JSON of the ids in hand.
+-- The log has lost what was known of it: ids that it will give again would pass for finished ones.
+-- Answers what to answer then. `seen` is the highest id that the consumer was given, or ''.
+local function went_back(stream, cursors, name, seen)
+  local found = redis.call('HMGET', cursors, name, '!' .. name)
+  local cursor, halted = found[1], found[2]
+  if not halted then
+    local known, last = cursor or '0-0', last_id(stream)
+    if seen ~= '' and reaches(seen, known) then known = seen end
+    if reaches(last, known) then return nil, cursor end
+    halted = known .. ' ' .. last
+    redis.call('HSET', cursors, '!' .. name, halted)
+  end
+  return { 'back', string.match(halted, '^(%S+) (%S+)$') }
+end
+
+-- Makes the group where it is not: at its cursor, or at the beginning of the log.
+-- keys: stream, cursors. args: group, stream's name, highest id seen or ''.
+redis.register_function('@LIB@_join', function(keys, args)
+  local group, name = args[1], args[2]
+  local back, cursor = went_back(keys[1], keys[2], name, args[3])
+  if back then return back end
+  local answer = 'there'
+  if not info_of(keys[1], group) then
+    redis.call('XGROUP', 'CREATE', keys[1], group, cursor or '0', 'MKSTREAM')
+    answer = 'made'
+    if cursor then
+      answer = 'recovered'
+      redis.call('HSET', keys[2], '+' .. name, last_id(keys[1]))
+    end
+  end
+  return { answer, redis.call('HGET', keys[2], '+' .. name) or '0-0' }
+end)
+
+-- keys: stream, cursors. args: group, consumer, stream's name, idle ms after which an empty consumer
+-- goes, highest id seen or '', then the ids in hand, ascending. Answers how the group stands (number
+-- pending, lag or '' where the server does not know it, oldest pending id or '', the server's time in
+-- ms), then those of the ids that are no longer this consumer's.
 redis.register_function('@LIB@_upkeep', function(keys, args)
   local group, consumer, name, idle = args[1], args[2], args[3], tonumber(args[4])
-  for _, id in ipairs(cjson.decode(args[5])) do
-    if owner(keys[1], group, id) == consumer then
-      redis.call('XCLAIM', keys[1], group, consumer, 0, id, 'JUSTID')
-    end
+  local back, known = went_back(keys[1], keys[2], name, args[5])
+  if back then return back end
+  local info = info_of(keys[1], group)
+  if not info then return { 'nogroup' } end
+  local pending, time = redis.call('XPENDING', keys[1], group), redis.call('TIME')
+  local now = string.format('%.0f', tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000))
+  local answer = { 'ok', pending[1], info.lag or '', pending[2] or '', now }
+  local ids, mine = {}, {}
+  for i = 6, #args do ids[#ids + 1] = args[i] end
+  local pending_here = held(keys[1], group, consumer, ids)
+  for _, id in ipairs(ids) do
+    if pending_here[id] then mine[#mine + 1] = id else answer[#answer + 1] = id end
   end
-  local cursor = nil
-  for _, g in ipairs(redis.call('XINFO', 'GROUPS', keys[1])) do
-    local info = {}
-    for i = 1, #g, 2 do info[g[i]] = g[i + 1] end
-    if info.name == group then cursor = info['last-delivered-id'] end
+  for from = 1, #mine, PART do
+    local part = { unpack(mine, from, math.min(from + PART - 1, #mine)) }
+    part[#part + 1] = 'JUSTID'
+    redis.call('XCLAIM', keys[1], group, consumer, 0, unpack(part))
   end
-  if not cursor then return { 'nogroup' } end
-  local pending = redis.call('XPENDING', keys[1], group)
-  if pending[1] > 0 then
-    local ms, seq = split_id(pending[2])
-    if seq > 0 then
-      cursor = string.format('%.0f-%.0f', ms, seq - 1)
-    else
-      cursor = string.format('%.0f-18446744073709551615', ms - 1)
-    end
-  end
-  local known = redis.call('HGET', keys[2], name)
-  if not known or reaches(cursor, known) then redis.call('HSET', keys[2], name, cursor) end
+  local cursor = info['last-delivered-id']
+  if pending[1] > 0 then cursor = id_before(pending[2]) end
+  if cursor ~= known then redis.call('HSET', keys[2], name, cursor) end
   for _, c in ipairs(redis.call('XINFO', 'CONSUMERS', keys[1], group)) do
-    local info = {}
-    for i = 1, #c, 2 do info[c[i]] = c[i + 1] end
-    if info.name ~= consumer and info.pending == 0 and info.idle > idle then
-      redis.call('XGROUP', 'DELCONSUMER', keys[1], group, info.name)
+    local one = {}
+    for i = 1, #c, 2 do one[c[i]] = c[i + 1] end
+    if one.name ~= consumer and one.pending == 0 and one.idle > idle then
+      redis.call('XGROUP', 'DELCONSUMER', keys[1], group, one.name)
     end
   end
-  return { 'ok' }
+  return answer
 end)
 
 -- Leaves the group on one stream: what is in hand is handed back (old enough to be claimed at
@@ -52,4 +89,32 @@ redis.register_function('@LIB@_leave', function(keys, args)
   end
   if #pending == 0 then redis.call('XGROUP', 'DELCONSUMER', keys[1], group, consumer) end
   return { 'ok', #pending }
+end)
+
+-- A person accepts the log as it is: positions, cursor and group go back to its end, a part of the
+-- positions with each call; the group goes on with the last one. Until then it stays halted.
+-- keys: stream, cursors, positions. args: group, stream's name, where to go on in the positions.
+-- Answers where to go on ('0' at the end), how many positions went back, and the log's last id.
+redis.register_function('@LIB@_accept', function(keys, args)
+  local group, name = args[1], args[2]
+  if redis.call('HEXISTS', keys[2], '!' .. name) == 0 then return { 'ok', '0', 0, '' } end
+  local last, lowered = last_id(keys[1]), 0
+  local page = redis.call('HSCAN', keys[3], args[3], 'COUNT', 1000)
+  for i = 1, #page[2], 2 do
+    local field, position = page[2][i], page[2][i + 1]
+    if string.sub(field, -#name - 1) == ' ' .. name and not reaches(last, position) then
+      redis.call('HSET', keys[3], field, last)
+      lowered = lowered + 1
+    end
+  end
+  if page[1] == '0' then
+    local info = info_of(keys[1], group)
+    if info and not reaches(last, info['last-delivered-id']) then
+      redis.call('XGROUP', 'SETID', keys[1], group, last)
+    end
+    local cursor = redis.call('HGET', keys[2], name)
+    if cursor and not reaches(last, cursor) then redis.call('HSET', keys[2], name, last) end
+    redis.call('HDEL', keys[2], '!' .. name)
+  end
+  return { 'ok', page[1], lowered, last }
 end)

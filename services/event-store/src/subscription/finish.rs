@@ -1,12 +1,20 @@
-//! Finishing an event: its outputs, its position and its acknowledgement in one step. Asks until it
-//! is answered, since an answer lost on the wire says nothing about what was done.
+//! Finishing events: the outputs, the position and the acknowledgement of each in one step, several
+//! events with one call. Asks until it is answered, since an answer lost on the wire says nothing
+//! about what was done.
 
 use super::Subscription;
+use super::item::{Item, Place};
 use crate::append::Batch;
 use crate::error::{AppendError, AppendErrorKind};
-use crate::{Event, EventStore, NewEvent};
+use crate::{Event, EventStore, NewEvent, entry};
+use redis::Value;
+use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
+
+/// Events finished with one call at most, and those with outputs among them.
+const EVENTS: usize = 256;
+const WITH_OUTPUTS: usize = 32;
 
 /// How an event ended at this consumer.
 #[derive(Debug)]
@@ -25,114 +33,214 @@ pub(super) enum Settled {
     Hopeless(String),
 }
 
+/// An event that was handled and is to be finished.
+#[derive(Debug)]
+pub(super) struct Finish {
+    pub(super) place: Place,
+    pub(super) item: Arc<Item>,
+    pub(super) outputs: Vec<NewEvent>,
+}
+
 /// Everything that finishing needs to know about the group.
 #[derive(Clone)]
 pub(super) struct Group {
     pub(super) store: EventStore,
-    pub(super) subscription: std::sync::Arc<Subscription>,
+    pub(super) subscription: Arc<Subscription>,
+    /// The streams' keys, in the order of the subscription.
+    pub(super) keys: Vec<String>,
     pub(super) positions: String,
     pub(super) dead: String,
-    pub(super) parked: String,
+    pub(super) letters: String,
+}
+
+/// Takes as many of what waits as one call may hold, in the order of ids.
+pub(super) fn next_call(waiting: &mut Vec<Finish>) -> Vec<Finish> {
+    waiting.sort_by_key(|f| f.place);
+    let mut with_outputs = 0;
+    let count = waiting
+        .iter()
+        .take(EVENTS)
+        .take_while(|f| {
+            with_outputs += usize::from(!f.outputs.is_empty());
+            with_outputs <= WITH_OUTPUTS
+        })
+        .count();
+    waiting.drain(..count).collect()
 }
 
 impl Group {
-    /// Finishes `event` with these outputs.
-    pub(super) async fn finish(&self, event: &Event, outputs: Vec<NewEvent>) -> Settled {
+    /// Finishes these events (in the order of their ids); an answer for each.
+    pub(super) async fn finish(&self, events: Vec<Finish>) -> Vec<(Finish, Settled)> {
+        match self.call(&events).await {
+            Ok(settled) => events.into_iter().zip(settled).collect(),
+            // Whatever it is that the server refuses, it may be one of them only.
+            Err(_) if events.len() > 1 => {
+                let mut settled = Vec::with_capacity(events.len());
+                for event in events {
+                    settled.extend(Box::pin(self.finish(vec![event])).await);
+                }
+                settled
+            }
+            Err(e) => events.into_iter().map(|event| (event, Settled::Failed(e.to_string()))).collect(),
+        }
+    }
+
+    async fn call(&self, events: &[Finish]) -> Result<Vec<Settled>, AppendError> {
+        let mut keys = vec![self.positions.clone()];
+        keys.extend(self.keys.iter().cloned());
+        let mut args = vec![self.subscription.group.clone(), self.subscription.consumer.clone()];
+        // What cannot be appended as it is takes no part in the call.
+        let mut parts = Vec::with_capacity(events.len());
+        for Finish { place: (id, stream), item, outputs } in events {
+            let batch = match self.batch(outputs, &mut keys) {
+                Ok(batch) => batch,
+                Err(e) => {
+                    parts.push(Err(settled(&e)));
+                    continue;
+                }
+            };
+            args.extend([(stream + 2).to_string(), id.to_string()]);
+            args.push(batch.as_ref().map(|b| b.spec.clone()).unwrap_or_default());
+            args.push(item.fields.len().to_string());
+            args.extend(item.fields.iter().cloned());
+            parts.push(Ok(batch));
+        }
+        let mut answers = Vec::new().into_iter();
+        if parts.iter().any(Result::is_ok) {
+            match self.until_answered("finish", &keys, &args).await? {
+                Value::Array(list) => answers = list.into_iter(),
+                other => return Err(crate::append::unexpected(&entry::words(other))),
+            }
+        }
+        let of = |part: Result<Option<Batch>, Settled>| match part {
+            Ok(batch) => verdict(batch.as_ref(), &entry::words(answers.next().unwrap_or_default())),
+            Err(settled) => settled,
+        };
+        Ok(parts.into_iter().map(of).collect())
+    }
+
+    /// The outputs as the function takes them; `keys` grow by theirs.
+    fn batch(&self, outputs: &[NewEvent], keys: &mut Vec<String>) -> Result<Option<Batch>, AppendError> {
+        if outputs.is_empty() {
+            return Ok(None);
+        }
+        let (layout, window) = (self.store.layout(), self.store.config().dedup_window);
+        let mut batch = Batch::new(layout, window, outputs, keys.clone())?;
+        *keys = std::mem::take(&mut batch.keys);
+        Ok(Some(batch))
+    }
+
+    /// The outputs with ids and causes, and whether they can be appended in the step that finishes
+    /// their event: on Redis Cluster those of another slot cannot.
+    pub(super) fn derived(&self, event: &Event, outputs: Vec<NewEvent>) -> (Vec<NewEvent>, bool) {
         let outputs: Vec<NewEvent> = outputs
             .into_iter()
             .enumerate()
             .map(|(i, o)| derived(o, i, event, &self.subscription.group))
             .collect();
+        let in_one_step =
+            self.store.layout().is_plain() || outputs.iter().all(|o| o.kind.family == event.stream.family());
+        (outputs, in_one_step)
+    }
+
+    /// Appends outputs of other slots, before their event is finished without any: their derived ids
+    /// make that one append, however often it is done.
+    pub(super) async fn append_ahead(&self, outputs: Vec<NewEvent>) -> Result<(), Settled> {
+        for family in outputs.chunk_by(|a, b| a.kind.family == b.kind.family) {
+            loop {
+                match self.store.append(family.to_vec()).await {
+                    Ok(_) => break,
+                    Err(e) if e.kind() == AppendErrorKind::Unavailable => pause(&e).await,
+                    Err(e) => return Err(settled(&e)),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn until_answered(
+        &self,
+        function: &str,
+        keys: &[String],
+        args: &[String],
+    ) -> Result<Value, AppendError> {
         loop {
-            match self.try_finish(event, &outputs).await {
-                Ok(settled) => return settled,
-                Err(e) => match e.kind() {
-                    AppendErrorKind::Conflict { .. } => return Settled::Conflict,
-                    AppendErrorKind::Unavailable => {
-                        tracing::debug!(error = %e, id = %event.id, "finishing again");
-                        tokio::time::sleep(Duration::from_millis(50)).await;
-                    }
-                    AppendErrorKind::Refused => return Settled::Failed(e.to_string()),
-                    AppendErrorKind::Invalid | AppendErrorKind::DuplicateId => {
-                        return Settled::Hopeless(format!("the handler's outputs: {e}"));
-                    }
-                },
+            match self.store.call_value(function, keys, args).await {
+                Err(e) if e.kind() == AppendErrorKind::Unavailable => pause(&e).await,
+                answer => return answer,
             }
         }
     }
 
-    async fn try_finish(&self, event: &Event, outputs: &[NewEvent]) -> Result<Settled, AppendError> {
-        let layout = self.store.layout();
-        let mut keys = vec![layout.stream(&event.stream), self.positions.clone()];
-        let mut spec = String::new();
-        let mut batch = None;
-        let in_one_step = layout.is_plain() || outputs.iter().all(|o| o.kind.family == event.stream.family());
-        if in_one_step && !outputs.is_empty() {
-            let mut built = Batch::new(layout, self.store.config().dedup_window, outputs, keys)?;
-            keys = std::mem::take(&mut built.keys);
-            spec = std::mem::take(&mut built.spec);
-            batch = Some(built);
-        } else {
-            // Slots differ: derived ids make the append idempotent, then the entry is finished.
-            for family in outputs.chunk_by(|a, b| a.kind.family == b.kind.family) {
-                self.store.append(family.to_vec()).await?;
-            }
+    /// Makes an entry a dead letter.
+    pub(super) async fn park(&self, what: Letter) -> Settled {
+        let (id, stream) = what.place;
+        let keys =
+            [self.keys[stream].clone(), self.positions.clone(), self.dead.clone(), self.letters.clone()];
+        let s = &self.subscription;
+        let (mut ordering, mut before, mut fields) = (Vec::new(), Vec::new(), Vec::new());
+        if let Some(item) = &what.item {
+            ordering.extend(item.event.after.keys().map(String::as_str));
+            before.extend(item.before.iter().map(|b| format!("{} {}", s.streams[b.stream], b.id)));
+            fields.clone_from(&item.fields);
         }
-        let args = [
-            self.subscription.group.clone(),
-            self.subscription.consumer.clone(),
-            event.id.to_string(),
-            event.stream.to_string(),
-            ordering_keys(event),
-            spec,
-        ];
-        let words = self.store.call_until_answered("finish", &keys, &args).await?;
-        match (words.first().map(String::as_str), batch) {
-            (Some("ok" | "already"), _) => Ok(Settled::Finished),
-            (Some("fenced"), _) => Ok(Settled::Fenced),
-            (_, Some(batch)) => batch.answer(&words).map(|_| Settled::Finished),
-            (_, None) => {
-                Err(AppendError::new(AppendErrorKind::Refused, format!("the server answered {words:?}")))
-            }
-        }
-    }
-
-    /// Makes an entry a dead letter. `keys` are the ordering keys that it holds up from now on.
-    pub(super) async fn park(&self, what: Letter<'_>) -> Settled {
-        let keys = [what.stream_key, self.dead.clone(), self.parked.clone()];
-        let args = [
-            self.subscription.group.clone(),
-            self.subscription.consumer.clone(),
-            what.id.to_string(),
-            what.stream,
-            what.keys,
-            what.reason.to_owned(),
+        let mut args = vec![
+            s.group.clone(),
+            s.consumer.clone(),
+            id.to_string(),
+            s.streams[stream].to_string(),
+            what.reason,
             what.attempts.to_string(),
             what.failing_for.as_millis().to_string(),
+            ordering.join("\n"),
+            before.join("\n"),
         ];
-        match self.store.call_until_answered("park", &keys, &args).await {
-            Ok(words) if words.first().is_some_and(|w| w == "ok") => Settled::Parked,
-            // The answer to the first call may have been lost: then the entry is no longer pending.
-            Ok(_) => Settled::Fenced,
+        args.append(&mut fields);
+        match self.until_answered("park", &keys, &args).await.map(entry::words) {
+            Ok(words) => match words.first().map(String::as_str) {
+                Some("ok") => Settled::Parked,
+                Some("already") => Settled::Finished,
+                Some("fenced") => Settled::Fenced,
+                _ => Settled::Failed(format!("the server answered {words:?}")),
+            },
             Err(e) => Settled::Failed(e.to_string()),
         }
     }
 }
 
-/// What is parked.
-pub(super) struct Letter<'a> {
-    pub(super) id: crate::Id,
-    pub(super) stream: String,
-    pub(super) stream_key: String,
-    pub(super) keys: String,
-    pub(super) reason: &'a str,
-    pub(super) attempts: u32,
-    pub(super) failing_for: Duration,
+async fn pause(e: &AppendError) {
+    tracing::debug!(error = %e, "no answer, asking again");
+    tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
-/// The ordering keys of an event as JSON.
-pub(super) fn ordering_keys(event: &Event) -> String {
-    serde_json::json!(event.after.keys().collect::<Vec<_>>()).to_string()
+fn verdict(batch: Option<&Batch>, words: &[String]) -> Settled {
+    match (words.first().map(String::as_str), batch) {
+        (Some("ok" | "already"), _) => Settled::Finished,
+        (Some("fenced"), _) => Settled::Fenced,
+        (Some("error"), _) => Settled::Failed(words.get(1).cloned().unwrap_or_default()),
+        (_, Some(batch)) => batch.answer(words).map_or_else(|e| settled(&e), |_| Settled::Finished),
+        (_, None) => Settled::Failed(format!("the server answered {words:?}")),
+    }
+}
+
+fn settled(e: &AppendError) -> Settled {
+    match e.kind() {
+        AppendErrorKind::Conflict { .. } => Settled::Conflict,
+        AppendErrorKind::Invalid | AppendErrorKind::DuplicateId => {
+            Settled::Hopeless(format!("the handler's outputs: {e}"))
+        }
+        _ => Settled::Failed(e.to_string()),
+    }
+}
+
+/// What is parked.
+pub(super) struct Letter {
+    pub(super) place: Place,
+    /// `None` for an entry that is no event: it holds nobody up.
+    pub(super) item: Option<Arc<Item>>,
+    pub(super) reason: String,
+    pub(super) attempts: u32,
+    pub(super) failing_for: Duration,
 }
 
 /// An output with what it takes from the event that caused it. Its id is a function of that event,

@@ -6,32 +6,48 @@
 //! event of the log is never held back, and whoever stopped reading its stream would hold lower
 //! ones of it, so some consumer always makes progress.
 
-use crate::entry::RawEntry;
-use crate::error::DecodeError;
-use crate::{Event, Id};
+use super::item::{Content, Entries, Item, Place};
+use super::known::Known;
+use crate::Id;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
-
-/// An entry's place: its id and the number of its stream (another program may repeat ids).
-pub(super) type Place = (Id, usize);
-
-/// What an entry turned out to be.
-#[derive(Clone, Debug)]
-pub(super) enum Content {
-    Event(Arc<Event>),
-    /// No event of the store: to be parked with this reason.
-    Foreign(String),
-}
 
 #[derive(Debug)]
 struct Slot {
     content: Content,
     in_hand: bool,
+    /// Until then nobody can have claimed it, and it was delivered for the first time: the server
+    /// need not be asked whether it may be handled.
+    trusted_until: Option<Instant>,
     not_before: Option<Instant>,
     attempts: u32,
     waits: u32,
     first_failure: Option<Instant>,
+}
+
+/// What to look for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Look {
+    /// So many that need no question.
+    pub(super) go: usize,
+    /// So many that need one.
+    pub(super) ask: usize,
+    /// Nothing is handed out while one before it needs a question.
+    pub(super) ordered: bool,
+}
+
+/// What may happen next.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    /// May be handled, as far as anybody needs to be asked.
+    pub(super) go: Vec<(Place, Arc<Item>)>,
+    /// May be handled when the server says so.
+    pub(super) ask: Vec<(Place, Arc<Item>)>,
+    /// To be parked.
+    pub(super) foreign: Vec<(Place, String)>,
+    /// When there is more to do, unless something happens before.
+    pub(super) wake: Option<Instant>,
 }
 
 /// The entries a consumer has been given and not finished.
@@ -49,23 +65,47 @@ impl Inbox {
         Self { slots: BTreeMap::new(), bounds: vec![None; streams], held: vec![0; streams], room }
     }
 
-    /// Takes an entry in; one that is held already stays as it is.
+    /// Takes entries in, and answers how many are new; one that is held already stays as it is.
     pub(super) fn insert(
         &mut self,
         stream: usize,
-        raw: &RawEntry,
-        decode: impl FnOnce() -> Result<Event, DecodeError>,
-    ) {
-        let place = (raw.id, stream);
-        if self.slots.contains_key(&place) {
-            return;
+        entries: Entries,
+        trusted: impl Fn(Id) -> Option<Instant>,
+    ) -> usize {
+        let before = self.held[stream];
+        for (id, content) in entries {
+            self.slots.entry((id, stream)).or_insert_with(|| {
+                self.held[stream] += 1;
+                Slot {
+                    content,
+                    in_hand: false,
+                    trusted_until: trusted(id),
+                    not_before: None,
+                    attempts: 0,
+                    waits: 0,
+                    first_failure: None,
+                }
+            });
         }
-        let content =
-            decode().map_or_else(|e| Content::Foreign(e.to_string()), |e| Content::Event(Arc::new(e)));
-        let slot =
-            Slot { content, in_hand: false, not_before: None, attempts: 0, waits: 0, first_failure: None };
-        self.slots.insert(place, slot);
-        self.held[stream] += 1;
+        self.held[stream] - before
+    }
+
+    /// The consumer's pending list was read: what else is held and not in hand is not its own any
+    /// more. And nothing is handed out before every stream with room has been read once.
+    pub(super) fn begin_anew(&mut self, pending: &HashSet<Place>) {
+        let gone: Vec<Place> = self
+            .slots
+            .iter()
+            .filter(|(place, slot)| !slot.in_hand && !pending.contains(place))
+            .map(|(place, _)| *place)
+            .collect();
+        gone.into_iter().for_each(|place| self.remove(place));
+        for slot in self.slots.values_mut() {
+            slot.trusted_until = None;
+        }
+        for stream in 0..self.bounds.len() {
+            self.bounds[stream] = (self.held[stream] < self.room).then_some(Id::ZERO);
+        }
     }
 
     /// After a read of a stream: its last id when the batch was full, `None` when it was read to its end.
@@ -78,30 +118,52 @@ impl Inbox {
         (0..self.held.len()).filter(|s| self.held[*s] < self.room).collect()
     }
 
-    /// At most `limit` entries that may be handed out as far as this consumer can tell, in id order.
-    pub(super) fn candidates(&self, now: Instant, limit: usize) -> Vec<(Place, Content)> {
+    /// How many more of a stream there is room for.
+    pub(super) fn room_of(&self, stream: usize) -> usize {
+        self.room.saturating_sub(self.held[stream])
+    }
+
+    /// The entries for which something can be done now, in id order.
+    pub(super) fn plan(&self, now: Instant, look: Look, known: &Known) -> Plan {
         let bound = self.bounds.iter().flatten().min().copied().unwrap_or(Id::MAX);
         let mut taken: HashSet<&str> = HashSet::new();
-        let mut found = Vec::new();
+        let mut plan = Plan::default();
         for (place, slot) in &self.slots {
-            if found.len() >= limit || place.0 > bound {
+            if place.0 > bound || plan.go.len() >= look.go {
                 break;
             }
-            let free = match &slot.content {
-                Content::Foreign(_) => true,
-                Content::Event(event) => {
-                    let mut free = true;
-                    for key in event.after.keys() {
-                        free &= taken.insert(key);
-                    }
-                    free
+            let mut free = !slot.in_hand;
+            if let Content::Event(item) = &slot.content {
+                for key in item.event.after.keys() {
+                    free &= taken.insert(key);
                 }
-            };
-            if free && !slot.in_hand && slot.not_before.is_none_or(|t| t <= now) {
-                found.push((*place, slot.content.clone()));
+            }
+            // What waits has this one's time as a reason to wake up; an earlier event of its key, or
+            // a free hand, is a reason of its own.
+            if let Some(then) = slot.not_before.filter(|t| free && *t > now) {
+                plan.wake = Some(plan.wake.map_or(then, |wake| wake.min(then)));
+                continue;
+            }
+            if !free {
+                continue;
+            }
+            match &slot.content {
+                Content::Foreign(reason) => plan.foreign.push((*place, reason.clone())),
+                Content::Event(item)
+                    if slot.trusted_until.is_some_and(|t| t > now)
+                        && known.covers(&item.before)
+                        && !(look.ordered && !plan.ask.is_empty()) =>
+                {
+                    plan.go.push((*place, item.clone()));
+                }
+                Content::Event(item) if plan.ask.len() < look.ask => {
+                    plan.ask.push((*place, item.clone()));
+                }
+                Content::Event(_) if look.ordered => break,
+                Content::Event(_) => {}
             }
         }
-        found
+        plan
     }
 
     /// The entry is being handled.
@@ -111,10 +173,33 @@ impl Inbox {
         }
     }
 
+    /// The entry was not handled after all.
+    pub(super) fn put_back(&mut self, place: Place) {
+        if let Some(slot) = self.slots.get_mut(&place) {
+            slot.in_hand = false;
+        }
+    }
+
     /// The entry is finished, parked, or another consumer's now.
     pub(super) fn remove(&mut self, place: Place) {
         if self.slots.remove(&place).is_some() {
             self.held[place.1] -= 1;
+        }
+    }
+
+    /// The server says that this entry is not this consumer's. One in hand stays until it is settled.
+    pub(super) fn lost(&mut self, place: Place) {
+        if self.slots.get(&place).is_some_and(|slot| !slot.in_hand) {
+            self.remove(place);
+        }
+    }
+
+    /// Nobody can have claimed these before then; only those that needed no question are trusted.
+    pub(super) fn trust(&mut self, stream: usize, ids: &[Id], until: Instant) {
+        for id in ids {
+            if let Some(trusted) = self.slots.get_mut(&(*id, stream)).and_then(|s| s.trusted_until.as_mut()) {
+                *trusted = until.max(*trusted);
+            }
         }
     }
 
@@ -148,22 +233,17 @@ impl Inbox {
         }
     }
 
-    /// When the next entry becomes a candidate that was none at `now`. One whose time had come by
-    /// then and that is still held waits for something else: a free hand, an earlier event.
-    pub(super) fn next_wakeup(&self, now: Instant) -> Option<Instant> {
-        self.slots.values().filter(|s| !s.in_hand).filter_map(|s| s.not_before).filter(|t| *t > now).min()
-    }
-
-    /// Ids held of one stream.
-    pub(super) fn held_of(&self, stream: usize) -> Vec<String> {
-        self.slots.keys().filter(|(_, s)| *s == stream).map(|(id, _)| id.to_string()).collect()
+    /// Ids held of one stream, ascending.
+    pub(super) fn held_of(&self, stream: usize) -> Vec<Id> {
+        self.slots.keys().filter(|(_, s)| *s == stream).map(|(id, _)| *id).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Kind;
+    use crate::entry::RawEntry;
+    use crate::{Event, Kind};
     use std::time::Duration;
 
     fn event(ms: u64, key: &str) -> Event {
@@ -180,12 +260,17 @@ mod tests {
     }
 
     fn put(inbox: &mut Inbox, stream: usize, ms: u64, key: &str) {
-        let raw = RawEntry { id: Id::new(ms, 0), fields: Vec::new() };
-        inbox.insert(stream, &raw, || Ok(event(ms, key)));
+        let item = Item::new(event(ms, key), &[Kind::new("order").stream("updated")]);
+        let entries = vec![(Id::new(ms, 0), Content::Event(Arc::new(item)))];
+        inbox.insert(stream, entries, |_| None);
+    }
+
+    fn plan(inbox: &Inbox, now: Instant) -> Plan {
+        inbox.plan(now, Look { go: 10, ask: 10, ordered: false }, &Known::default())
     }
 
     fn ids(inbox: &Inbox, now: Instant) -> Vec<u64> {
-        inbox.candidates(now, 10).iter().map(|(place, _)| place.0.ms).collect()
+        plan(inbox, now).ask.iter().map(|(place, _)| place.0.ms).collect()
     }
 
     #[test]
@@ -212,9 +297,9 @@ mod tests {
         inbox.wait_until(place, now + Duration::from_secs(1));
         assert_eq!(ids(&inbox, now), [3]);
         let then = now + Duration::from_secs(1);
-        assert_eq!(inbox.next_wakeup(now), Some(then));
+        assert_eq!(plan(&inbox, now).wake, Some(then));
         assert_eq!(ids(&inbox, then), [1, 3]);
-        assert_eq!(inbox.next_wakeup(then), None, "its time has come: nothing to wake up for");
+        assert_eq!(plan(&inbox, then).wake, None, "its time has come: nothing to wake up for");
     }
 
     #[test]
@@ -249,9 +334,53 @@ mod tests {
     #[test]
     fn a_foreign_entry_stops_nobody() {
         let (mut inbox, now) = (Inbox::new(1, 10), Instant::now());
-        let raw = RawEntry { id: Id::new(1, 0), fields: Vec::new() };
-        inbox.insert(0, &raw, || raw.decode(&Kind::new("order").stream("updated")));
+        inbox.insert(0, vec![(Id::new(1, 0), Content::Foreign("odd".to_owned()))], |_| None);
         put(&mut inbox, 0, 2, "a");
-        assert_eq!(ids(&inbox, now), [1, 2]);
+        assert_eq!(ids(&inbox, now), [2]);
+        assert_eq!(plan(&inbox, now).foreign, [((Id::new(1, 0), 0), "odd".to_owned())]);
+    }
+
+    fn trusted(inbox: &mut Inbox, ms: u64, key: &str, until: Instant) {
+        let item = Item::new(event(ms, key), &[]);
+        inbox.insert(0, vec![(Id::new(ms, 0), Content::Event(Arc::new(item)))], |_| Some(until));
+    }
+
+    #[test]
+    fn what_nobody_can_have_claimed_and_waits_for_nobody_needs_no_question_until_its_time_is_over() {
+        let (mut inbox, now) = (Inbox::new(1, 10), Instant::now());
+        let until = now + Duration::from_secs(1);
+        trusted(&mut inbox, 1, "a", until);
+        assert_eq!(plan(&inbox, now).go.len(), 1);
+        assert_eq!((plan(&inbox, until).go.len(), plan(&inbox, until).ask.len()), (0, 1));
+        inbox.trust(0, &[Id::new(1, 0)], until + Duration::from_secs(1));
+        assert_eq!(plan(&inbox, until).go.len(), 1);
+        inbox.begin_anew(&HashSet::from([(Id::new(1, 0), 0)]));
+        inbox.set_bound(0, None);
+        assert_eq!(plan(&inbox, now).ask.len(), 1, "another server may know another owner");
+    }
+
+    #[test]
+    fn where_the_order_counts_nothing_overtakes_one_that_needs_a_question() {
+        let (mut inbox, now) = (Inbox::new(1, 10), Instant::now());
+        put(&mut inbox, 0, 1, "a");
+        trusted(&mut inbox, 2, "b", now + Duration::from_secs(1));
+        let look = |ask, ordered| inbox.plan(now, Look { go: 10, ask, ordered }, &Known::default());
+        assert_eq!((look(10, false).go.len(), look(10, false).ask.len()), (1, 1));
+        assert_eq!((look(10, true).go.len(), look(10, true).ask.len()), (0, 2));
+        assert_eq!((look(0, true).go.len(), look(0, true).ask.len()), (0, 0));
+    }
+
+    #[test]
+    fn after_an_error_only_what_is_pending_or_in_hand_stays_and_every_stream_is_read_first() {
+        let (mut inbox, now) = (Inbox::new(1, 10), Instant::now());
+        for (ms, key) in [(1, "a"), (2, "b"), (3, "c")] {
+            put(&mut inbox, 0, ms, key);
+        }
+        inbox.take((Id::new(1, 0), 0));
+        inbox.begin_anew(&HashSet::from([(Id::new(3, 0), 0)]));
+        assert_eq!(inbox.held_of(0), [Id::new(1, 0), Id::new(3, 0)]);
+        assert!(ids(&inbox, now).is_empty());
+        inbox.set_bound(0, None);
+        assert_eq!(ids(&inbox, now), [3]);
     }
 }

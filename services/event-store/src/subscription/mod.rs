@@ -2,25 +2,33 @@
 //! of an entity at a time at any number of replicas.
 //!
 //! ```text
-//!   reader ──batches──▶ driver ──events──▶ handlers ──outcomes──▶ finish (one function call)
-//!             (XREADGROUP)  │  asks `ready`: are all earlier events of its keys finished?
-//!                           └─ upkeep: claims what the dead left, keeps its own alive
+//!   reader ──batches──▶ driver ──events──▶ handlers ──outcomes──▶ finish (one call for many)
+//!             (XREADGROUP)  │  asks `ready`, unless it is known: are all earlier events finished?
+//!                           └─ upkeep: keeps its own entries alive, claims what the dead left
 //! ```
 //!
-//! The decisions (what may be handed out, how long to wait) are pure: [`inbox`], [`backoff`].
+//! The decisions (what may be handed out, what needs no question, how long to wait) are pure:
+//! [`inbox`], [`known`], [`backoff`].
 //! Never drops an entry: whatever is read is finished, parked, or left pending for another consumer.
 
+mod accept;
 mod backoff;
 mod driver;
+mod error;
 mod finish;
+mod hand;
 mod inbox;
+mod item;
+mod known;
 mod observe;
 mod reader;
+mod ready;
 mod upkeep;
 
+pub use accept::Accepted;
+pub use error::{SubscriptionError, SubscriptionErrorKind};
 pub use observe::{GroupState, Observation};
 
-use crate::error::{ConnectError, ConnectErrorKind};
 use crate::{Event, EventStore, NewEvent, StreamName};
 use std::future::Future;
 use std::sync::Arc;
@@ -34,7 +42,8 @@ pub enum Outcome {
     /// Handled. These events are appended, the position moved and the entry acknowledged in one step.
     /// When one of them conflicts with its expected version, the handler is asked again.
     Done(Vec<NewEvent>),
-    /// Not now: asked again after a pause that grows, with this reason in the log.
+    /// Not now: asked again after a pause that grows, with this reason in the log. A handler that
+    /// panics is asked again likewise.
     Retry(String),
     /// Never: kept as a dead letter with this reason; later events of its entity queue behind it.
     Park(String),
@@ -61,6 +70,7 @@ pub struct Subscription {
     pub(crate) shutdown: Duration,
     pub(crate) retry_base: Duration,
     pub(crate) retry_cap: Duration,
+    pub(crate) park_after: Option<u32>,
 }
 
 impl Subscription {
@@ -77,6 +87,7 @@ impl Subscription {
             shutdown: Duration::from_secs(5),
             retry_base: Duration::from_millis(100),
             retry_cap: Duration::from_secs(30),
+            park_after: None,
         }
     }
 
@@ -87,8 +98,12 @@ impl Subscription {
         self
     }
 
-    /// Events handled at once by this consumer; default 16. With 1 a single consumer handles all
-    /// events in id order across its streams.
+    /// Events handled at once by this consumer; default 16. More where handlers wait for something.
+    ///
+    /// With 1, and as the only consumer of its group, all events are handled in the order of their
+    /// ids across all streams; one that is tried again or parked holds up its own entity alone. Several
+    /// consumers, or several events at once, keep the order per entity and per ordering key, and
+    /// nothing beyond it.
     #[must_use]
     pub fn concurrency(mut self, concurrency: usize) -> Self {
         self.concurrency = concurrency.max(1);
@@ -103,7 +118,10 @@ impl Subscription {
         self
     }
 
-    /// How long a shutdown waits for handlers before it hands their events back; default 5 s.
+    /// How long a shutdown waits for handlers before it hands their events back; default 5 s. Longer
+    /// than the slowest handler, shorter than the time after which the process is killed. What is
+    /// handed back is taken by another consumer within about a second. A server that does not answer
+    /// costs two seconds more; then the entries are claimed when [`Self::claim_after`] is over.
     #[must_use]
     pub fn shutdown_within(mut self, bound: Duration) -> Self {
         self.shutdown = bound;
@@ -115,6 +133,15 @@ impl Subscription {
     pub fn retry(mut self, base: Duration, cap: Duration) -> Self {
         self.retry_base = base;
         self.retry_cap = cap;
+        self
+    }
+
+    /// Parks an event that failed so often; default: never, it is tried again for ever and holds up
+    /// its own entity. Choose it where somebody looks at dead letters. Attempts are counted by the
+    /// consumer that has the event; another one that takes it over begins with one.
+    #[must_use]
+    pub fn park_after(mut self, attempts: u32) -> Self {
+        self.park_after = Some(attempts.max(1));
         self
     }
 }
@@ -130,11 +157,9 @@ impl EventStore {
     /// A consumer of this subscription.
     #[must_use]
     pub fn subscribe(&self, subscription: Subscription) -> Consumer {
-        Consumer {
-            store: self.clone(),
-            subscription: Arc::new(subscription),
-            observation: Observation::default(),
-        }
+        let subscription = Arc::new(subscription);
+        let observation = Observation::new(subscription.clone(), self.config().metrics.clone());
+        Consumer { store: self.clone(), subscription, observation }
     }
 }
 
@@ -146,23 +171,35 @@ impl Consumer {
     }
 
     /// Handles events until cancelled; then finishes what is in flight within the subscription's
-    /// bound, hands the rest back and leaves the group.
-    pub async fn run(self, handler: impl Handler, cancel: CancellationToken) {
+    /// bound, hands the rest back and leaves the group. A server that is away is waited for. A log
+    /// that went back in time halts it, see [`Observation::fault`].
+    ///
+    /// # Errors
+    /// Only for a subscription that cannot be one ([`SubscriptionErrorKind::Invalid`]), at once.
+    pub async fn run(
+        self,
+        handler: impl Handler,
+        cancel: CancellationToken,
+    ) -> Result<(), SubscriptionError> {
+        self.validate()?;
         driver::run(self.store, self.subscription, self.observation, Arc::new(handler), cancel).await;
+        Ok(())
     }
 
     /// Checks what can be known without the server.
-    pub fn validate(&self) -> Result<(), ConnectError> {
+    pub fn validate(&self) -> Result<(), SubscriptionError> {
         let s = &self.subscription;
-        let fail = |message: &str| Err(ConnectError::new(ConnectErrorKind::Unsuitable, message));
-        if s.streams.is_empty() {
+        let fail = |message: &str| Err(SubscriptionError::invalid(message));
+        let Some(first) = s.streams.first() else {
             return fail("a subscription reads at least one stream");
+        };
+        if (1..s.streams.len()).any(|i| s.streams[..i].contains(&s.streams[i])) {
+            return fail("a subscription names each stream once");
         }
         if !crate::kind::is_valid_name(&s.group) || !crate::kind::is_valid_id(&s.consumer) {
             return fail("group and consumer need names: letters, digits, - and _");
         }
-        let family = s.streams[0].family();
-        if !self.store.layout().is_plain() && s.streams.iter().any(|x| x.family() != family) {
+        if !self.store.layout().is_plain() && s.streams.iter().any(|x| x.family() != first.family()) {
             return fail("in the tagged layout a subscription reads the streams of one family");
         }
         Ok(())

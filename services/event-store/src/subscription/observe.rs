@@ -1,8 +1,11 @@
 //! What a consumer has done and how its group stands, for readiness and metrics.
 
-use crate::StreamName;
+use super::{Subscription, SubscriptionError};
+use crate::{Metrics, StreamName};
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// How a group stands on one stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,33 +13,74 @@ use std::sync::{Arc, Mutex};
 pub struct GroupState {
     /// The stream.
     pub stream: StreamName,
-    /// Entries not yet delivered to any consumer; `None` when the server cannot tell.
+    /// Entries not yet delivered to any consumer; `None` when the server cannot tell, which is not zero.
     pub lag: Option<u64>,
     /// Entries delivered and not finished.
     pub pending: u64,
+    /// The time since the oldest of those was appended, by the server's clock; `None` without any.
+    pub oldest_pending: Option<Duration>,
 }
 
 /// Counters and states of a running consumer. Cheap to clone.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone)]
 pub struct Observation {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug, Default)]
 struct Inner {
+    subscription: Arc<Subscription>,
+    metrics: Arc<dyn Metrics>,
     ready: AtomicBool,
     handled: AtomicU64,
     retried: AtomicU64,
     parked: AtomicU64,
     claimed: AtomicU64,
     states: Mutex<Vec<GroupState>>,
+    fault: Mutex<Option<SubscriptionError>>,
+}
+
+impl fmt::Debug for Observation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let group = &self.inner.subscription.group;
+        f.debug_struct("Observation")
+            .field("group", group)
+            .field("ready", &self.ready())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Nobody panics while holding one of these locks.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Observation {
+    pub(super) fn new(subscription: Arc<Subscription>, metrics: Arc<dyn Metrics>) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                subscription,
+                metrics,
+                ready: AtomicBool::new(false),
+                handled: AtomicU64::new(0),
+                retried: AtomicU64::new(0),
+                parked: AtomicU64::new(0),
+                claimed: AtomicU64::new(0),
+                states: Mutex::default(),
+                fault: Mutex::default(),
+            }),
+        }
+    }
+
     /// Is the consumer connected and its group there?
     #[must_use]
     pub fn ready(&self) -> bool {
         self.inner.ready.load(Ordering::Relaxed)
+    }
+
+    /// What halts the consumer until a person does something; `None` while all is well.
+    #[must_use]
+    pub fn fault(&self) -> Option<SubscriptionError> {
+        locked(&self.inner.fault).clone()
     }
 
     /// Events finished by this consumer.
@@ -66,32 +110,54 @@ impl Observation {
     /// The group's states, as of the last look (about once a second).
     #[must_use]
     pub fn states(&self) -> Vec<GroupState> {
-        self.inner.states.lock().map(|s| s.clone()).unwrap_or_default()
+        locked(&self.inner.states).clone()
     }
 
     pub(super) fn set_ready(&self, ready: bool) {
         self.inner.ready.store(ready, Ordering::Relaxed);
     }
 
-    pub(super) fn count_handled(&self) {
+    pub(super) fn set_fault(&self, fault: Option<SubscriptionError>) {
+        *locked(&self.inner.fault) = fault;
+    }
+
+    pub(super) fn count_handled(&self, stream: usize) {
         self.inner.handled.fetch_add(1, Ordering::Relaxed);
+        self.told(stream, |m, group, stream| m.handled(group, stream));
     }
 
-    pub(super) fn count_retried(&self) {
+    pub(super) fn took(&self, stream: usize, time: Duration) {
+        self.told(stream, |m, group, stream| m.handler_took(group, stream, time));
+    }
+
+    pub(super) fn count_retried(&self, stream: usize) {
         self.inner.retried.fetch_add(1, Ordering::Relaxed);
+        self.told(stream, |m, group, stream| m.retried(group, stream));
     }
 
-    pub(super) fn count_parked(&self) {
+    pub(super) fn count_conflicted(&self, stream: usize) {
+        self.told(stream, |m, group, stream| m.conflicted(group, stream));
+    }
+
+    pub(super) fn count_parked(&self, stream: usize) {
         self.inner.parked.fetch_add(1, Ordering::Relaxed);
+        self.told(stream, |m, group, stream| m.parked(group, stream));
     }
 
-    pub(super) fn count_claimed(&self, entries: usize) {
+    pub(super) fn count_claimed(&self, stream: usize, entries: usize) {
         self.inner.claimed.fetch_add(entries as u64, Ordering::Relaxed);
+        self.told(stream, |m, group, stream| m.claimed(group, stream, entries as u64));
     }
 
     pub(super) fn set_states(&self, states: Vec<GroupState>) {
-        if let Ok(mut held) = self.inner.states.lock() {
-            *held = states;
+        for state in &states {
+            self.inner.metrics.group_state(&self.inner.subscription.group, state);
         }
+        *locked(&self.inner.states) = states;
+    }
+
+    fn told(&self, stream: usize, tell: impl FnOnce(&dyn Metrics, &str, &StreamName)) {
+        let Inner { subscription, metrics, .. } = &*self.inner;
+        tell(metrics.as_ref(), &subscription.group, &subscription.streams[stream]);
     }
 }

@@ -1,17 +1,18 @@
 //! Reads a consumer's share of its group on a connection of its own. After any error the own
 //! pending list is read again from its beginning, so an answer lost on the wire loses no entry.
-//! Never acknowledges.
+//! Decodes what it reads, so that the driver need not. Never acknowledges.
 
-use super::Subscription;
-use crate::EventStore;
+use super::item::{Content, Entries};
+use super::{Subscription, SubscriptionError, upkeep};
 use crate::entry::{self, RawEntry};
 use crate::error::ReadError;
 use crate::tail::SILENCE;
+use crate::{EventStore, Id, functions};
 use redis::Value;
 use redis::aio::MultiplexedConnection;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
@@ -19,12 +20,40 @@ use tracing::{info, warn};
 pub(super) const BATCH: usize = 100;
 const BLOCK: Duration = Duration::from_secs(2);
 
+/// What the driver wants to have read.
+pub(super) struct Ask {
+    /// The numbers of the streams.
+    pub(super) streams: Vec<usize>,
+    /// The highest id that this consumer was given, per stream of the subscription.
+    pub(super) seen: Vec<Option<Id>>,
+    /// Begin anew, as after an error.
+    pub(super) anew: bool,
+}
+
+/// New entries of one stream.
+pub(super) struct New {
+    pub(super) stream: usize,
+    pub(super) entries: Entries,
+    /// It may hold more beyond the last one.
+    pub(super) more: bool,
+}
+
 /// What a read brought.
 pub(super) enum Read {
-    /// New entries per stream that was read (by number), in id order; all streams that were read are named.
-    New(Vec<(usize, Vec<RawEntry>)>),
-    /// Entries that this consumer already has pending.
-    Pending(Vec<(usize, Vec<RawEntry>)>),
+    /// New entries in id order; every stream that was read is named.
+    New {
+        batches: Vec<New>,
+        /// When the read was sent: no entry was delivered before.
+        asked: Instant,
+    },
+    /// Entries that this consumer already has pending, per stream (by number).
+    Pending {
+        entries: Vec<(usize, Entries)>,
+        /// Per stream: up to here the group may deliver again what is finished.
+        again: Vec<Id>,
+    },
+    /// The log went back in time.
+    Halted(SubscriptionError),
     /// The server could not be read; the reader has paused and will begin anew.
     Failed(String),
 }
@@ -58,39 +87,44 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// Serves requests (the numbers of the streams to read) until the channel closes.
-    pub(super) async fn run(self, mut requests: mpsc::Receiver<Vec<usize>>, answers: mpsc::Sender<Read>) {
+    /// Serves requests until the channel closes.
+    pub(super) async fn run(self, mut requests: mpsc::Receiver<Ask>, answers: mpsc::Sender<Read>) {
         let mut connection: Option<MultiplexedConnection> = None;
+        // What may be there already is read without waiting, so that nobody waits for the end of a wait.
+        let mut at_once = false;
         let mut pause = Duration::from_millis(20);
-        while let Some(streams) = requests.recv().await {
-            let read = match connection.take() {
-                Some(mut open) => self.read_new(&mut open, &streams).await.map(|r| (open, Read::New(r))),
-                None => self.begin().await.map(|(open, pending)| (open, Read::Pending(pending))),
-            };
-            let answer = match read {
-                Ok((open, read)) => {
-                    connection = Some(open);
-                    pause = Duration::from_millis(20);
-                    read
+        while let Some(ask) = requests.recv().await {
+            let read = match connection.take().filter(|_| !ask.anew) {
+                Some(mut open) => {
+                    let read = self.read_new(&mut open, &ask.streams, at_once).await;
+                    read.map(|read| (Some(open), read))
                 }
-                Err(e) => {
-                    self.waker.client_id.store(0, Ordering::Relaxed);
-                    tokio::select! {
-                        () = tokio::time::sleep(pause) => {}
-                        () = answers.closed() => return,
-                    }
-                    pause = (pause * 2).min(Duration::from_secs(1));
-                    Read::Failed(e.0)
-                }
+                None => self.begin(&ask.seen).await,
             };
-            if answers.send(answer).await.is_err() {
+            let (open, read) = read.unwrap_or_else(|e| (None, Read::Failed(e.0)));
+            if open.is_some() {
+                at_once = match &read {
+                    Read::New { batches, .. } => batches.iter().any(|b| b.more),
+                    _ => true,
+                };
+                pause = Duration::from_millis(20);
+            } else {
+                self.waker.client_id.store(0, Ordering::Relaxed);
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = answers.closed() => return,
+                }
+                pause = (pause * 2).min(Duration::from_secs(1));
+            }
+            connection = open;
+            if answers.send(read).await.is_err() {
                 return;
             }
         }
     }
 
     /// Connects, makes sure that the group is there, and reads the own pending list.
-    async fn begin(&self) -> Result<(MultiplexedConnection, Vec<(usize, Vec<RawEntry>)>), ReadError> {
+    async fn begin(&self, seen: &[Option<Id>]) -> Result<(Option<MultiplexedConnection>, Read), ReadError> {
         let mut connection = self.store.blocking(&self.keys).await?;
         let id: i64 = bounded(redis::cmd("CLIENT").arg("ID").query_async(&mut connection)).await?;
         // Who is registered holds back a trim, also while the server has lost the group.
@@ -99,41 +133,41 @@ impl Reader {
             .arg(&self.subscription.group)
             .exec_async(&mut self.store.connection())
             .await?;
-        for (key, stream) in self.keys.iter().zip(&self.subscription.streams) {
-            self.ensure_group(&mut connection, key, &stream.to_string()).await?;
+        let mut again = Vec::new();
+        for (number, seen) in seen.iter().enumerate() {
+            match self.join(number, *seen).await? {
+                Ok(id) => again.push(id),
+                Err(halted) => return Ok((None, Read::Halted(halted))),
+            }
         }
-        let mut pending = Vec::new();
+        let mut entries = Vec::new();
         for number in 0..self.keys.len() {
-            pending.push((number, self.read_pending(&mut connection, number).await?));
+            entries.push((number, self.decoded(number, &self.read_pending(&mut connection, number).await?)));
         }
         self.waker.client_id.store(id, Ordering::Relaxed);
-        Ok((connection, pending))
+        Ok((Some(connection), Read::Pending { entries, again }))
     }
 
-    /// A group that is lost goes on at its durable cursor, a new one begins with the log.
-    async fn ensure_group(
+    /// A group that is lost goes on at its durable cursor, a new one begins with the log. Answers up
+    /// to which id what is finished may come again.
+    async fn join(
         &self,
-        c: &mut MultiplexedConnection,
-        key: &str,
-        stream: &str,
-    ) -> Result<(), ReadError> {
-        let group = &self.subscription.group;
-        let cursor: Option<String> =
-            bounded(redis::cmd("HGET").arg(&self.cursors).arg(stream).query_async(c)).await?;
-        let mut create = redis::cmd("XGROUP");
-        create.arg("CREATE").arg(key).arg(group).arg(cursor.as_deref().unwrap_or("0")).arg("MKSTREAM");
-        match bounded(create.query_async::<()>(c)).await {
-            Ok(()) => {
-                if let Some(cursor) = cursor {
-                    warn!(group, stream, cursor, "the group was lost and goes on at its cursor");
-                } else {
-                    info!(group, stream, "made the group");
-                }
-                Ok(())
-            }
-            Err(e) if e.0.contains("BUSYGROUP") => Ok(()),
-            Err(e) => Err(e),
+        number: usize,
+        seen: Option<Id>,
+    ) -> Result<Result<Id, SubscriptionError>, ReadError> {
+        let (group, stream) = (&self.subscription.group, &self.subscription.streams[number]);
+        let keys = [self.keys[number].clone(), self.cursors.clone()];
+        let args = [group.clone(), stream.to_string(), upkeep::optional(seen)];
+        let words = functions::call(&mut self.store.connection(), "join", &keys, &args).await?;
+        let words = entry::words(words);
+        match words.first().map(String::as_str) {
+            Some("back") => return Ok(Err(SubscriptionError::went_back(group, stream, &words[1..]))),
+            Some("recovered") => warn!(group, %stream, "the group was lost and goes on at its cursor"),
+            Some("made") => info!(group, %stream, "made the group"),
+            Some("there") => {}
+            _ => return Err(ReadError(format!("the server answered {words:?}"))),
         }
+        Ok(Ok(words.get(1).and_then(|id| id.parse().ok()).unwrap_or(Id::ZERO)))
     }
 
     async fn read_pending(
@@ -154,12 +188,42 @@ impl Reader {
         }
     }
 
+    /// A read that waited is served by one stream alone, whatever was appended to the others in the
+    /// same step; so where the order across streams counts, they are read once more.
     async fn read_new(
         &self,
         connection: &mut MultiplexedConnection,
         streams: &[usize],
-    ) -> Result<Vec<(usize, Vec<RawEntry>)>, ReadError> {
-        let mut command = self.command(Some(BLOCK));
+        at_once: bool,
+    ) -> Result<Read, ReadError> {
+        let asked = Instant::now();
+        let block = BLOCK.min(self.subscription.claim_after / 2);
+        let ordered = self.subscription.concurrency == 1 && streams.len() > 1;
+        let mut read = self.read(connection, streams, (!at_once).then_some(block)).await?;
+        let full = |read: &[Vec<RawEntry>]| read.iter().map(|e| e.len() >= BATCH).collect::<Vec<_>>();
+        let mut more = full(&read);
+        if ordered && !at_once && read.iter().any(|entries| !entries.is_empty()) {
+            let rest = self.read(connection, streams, None).await?;
+            more = full(&rest);
+            read.iter_mut().zip(rest).for_each(|(entries, rest)| entries.extend(rest));
+        }
+        let batches = streams.iter().zip(read).zip(more);
+        let batches = batches.map(|((stream, entries), more)| New {
+            stream: *stream,
+            entries: self.decoded(*stream, &entries),
+            more,
+        });
+        let batches = batches.collect();
+        Ok(Read::New { batches, asked })
+    }
+
+    async fn read(
+        &self,
+        connection: &mut MultiplexedConnection,
+        streams: &[usize],
+        block: Option<Duration>,
+    ) -> Result<Vec<Vec<RawEntry>>, ReadError> {
+        let mut command = self.command(block);
         command.arg("STREAMS");
         for number in streams {
             command.arg(&self.keys[*number]);
@@ -170,11 +234,15 @@ impl Reader {
         let reply: Value = bounded(command.query_async(connection)).await?;
         let mut found = entry::parse_streams(reply);
         let of = |number: &usize| {
-            let key = &self.keys[*number];
-            let at = found.iter().position(|(k, _)| k == key);
-            (*number, at.map(|i| std::mem::take(&mut found[i].1)).unwrap_or_default())
+            let at = found.iter().position(|(key, _)| *key == self.keys[*number]);
+            at.map(|i| std::mem::take(&mut found[i].1)).unwrap_or_default()
         };
         Ok(streams.iter().map(of).collect())
+    }
+
+    fn decoded(&self, number: usize, entries: &[RawEntry]) -> Entries {
+        let streams = &self.subscription.streams;
+        entries.iter().map(|raw| (raw.id, Content::of(raw, number, streams))).collect()
     }
 
     fn command(&self, block: Option<Duration>) -> redis::Cmd {

@@ -1,0 +1,32 @@
+//! The question to the server whether events may be handled now. Answers only, decides nothing.
+
+use super::finish::Group;
+use super::item::{Item, Place};
+use crate::{entry, functions};
+use std::sync::Arc;
+
+/// Events that are asked about.
+pub(super) type Asked = Vec<(Place, Arc<Item>)>;
+
+/// One answer for each event, in their order.
+pub(super) async fn ask(group: &Group, events: &Asked) -> Result<Vec<String>, redis::RedisError> {
+    let mut keys = vec![group.positions.clone(), group.letters.clone()];
+    keys.extend(group.keys.iter().cloned());
+    let key_of = |stream: usize| (stream + 3).to_string();
+    let mut args = vec![group.subscription.group.clone(), group.subscription.consumer.clone()];
+    for ((id, stream), item) in events {
+        args.extend([key_of(*stream), item.event.stream.to_string(), id.to_string()]);
+        args.push(item.fields.len().to_string());
+        args.extend(item.fields.iter().cloned());
+        args.push(item.before.len().to_string());
+        for before in &item.before {
+            args.extend([before.field.clone(), key_of(before.stream), before.id.to_string()]);
+        }
+    }
+    let words = entry::words(functions::call(&mut group.store.connection(), "ready", &keys, &args).await?);
+    if words.len() == events.len() {
+        Ok(words)
+    } else {
+        Err((redis::ErrorKind::UnexpectedReturnType, "ready answers one word for each event").into())
+    }
+}
