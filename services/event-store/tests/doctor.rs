@@ -6,7 +6,7 @@ mod support;
 
 use event_store::doctor::{self, Access, Severity};
 use event_store::testing::Redis;
-use event_store::{Config, ConnectErrorKind, EventStore, Outcome, Subscription};
+use event_store::{Config, ConnectErrorKind, EventStore, Outcome, Select, Subscription};
 use support::{ACCOUNT, Recorder, Seen, count, eventually, plain, put};
 use tokio_util::sync::CancellationToken;
 

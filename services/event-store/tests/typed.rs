@@ -5,7 +5,7 @@
 mod support;
 
 use event_store::{
-    CancellationToken, DecodeErrorKind, EntityType, Event, Expected, Id, Kind, NewEvent, Outcome,
+    CancellationToken, DecodeErrorKind, EntityType, Event, Expected, Id, Kind, NewEvent, Outcome, Select,
     Subscription, Typed, TypedEvent, TypedHandler, Upcaster,
 };
 use serde::{Deserialize, Serialize};

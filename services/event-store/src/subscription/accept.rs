@@ -37,7 +37,7 @@ impl EventStore {
                 [layout.stream(stream), layout.cursors(family, group), layout.positions(family, group)];
             let (mut from, mut positions) = ("0".to_owned(), 0);
             loop {
-                let args = [group.to_owned(), stream.to_string(), from];
+                let args = [group.to_owned(), stream.to_string(), from.clone()];
                 let words = self.call_until_answered("accept", &keys, &args).await?;
                 let [_, next, lowered, last] = words.as_slice() else { return Err(unexpected(&words)) };
                 positions += lowered.parse::<u64>().unwrap_or(0);
@@ -47,7 +47,7 @@ impl EventStore {
                     }
                     break;
                 }
-                from = next.clone();
+                from.clone_from(next);
             }
         }
         Ok(accepted)

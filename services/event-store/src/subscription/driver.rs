@@ -273,7 +273,9 @@ impl<H: Handler> Driver<H> {
             self.tasks.spawn(async move { Step::Handled(hand::several(handler, jobs, hands).await, hands) });
         }
         // No hand was left for these.
-        events.for_each(|(place, _)| self.inbox.put_back(place));
+        for (place, _) in events {
+            self.inbox.put_back(place);
+        }
     }
 
     fn step(&mut self, ended: Result<Step, tokio::task::JoinError>) {
@@ -288,7 +290,9 @@ impl<H: Handler> Driver<H> {
         match step {
             Step::Handled(handled, hands) => {
                 self.hands += hands;
-                handled.into_iter().for_each(|one| self.handled(one));
+                for one in handled {
+                    self.handled(one);
+                }
             }
             Step::Answered(asked, answers) => self.answered(asked, answers),
             Step::AppendedAhead(finish, appended) => {
@@ -352,7 +356,10 @@ impl<H: Handler> Driver<H> {
             Err(e) => {
                 debug!(group = self.subscription.group, error = e, "cannot ask what may be handled");
                 self.hold_off = Some(Instant::now() + HOLD_OFF);
-                return asked.into_iter().for_each(|(place, _)| self.inbox.put_back(place));
+                for (place, _) in asked {
+                    self.inbox.put_back(place);
+                }
+                return;
             }
         };
         let mut go = Vec::new();
@@ -380,7 +387,9 @@ impl<H: Handler> Driver<H> {
             }
         }
         if self.halted {
-            go.into_iter().for_each(|(place, _)| self.inbox.put_back(place));
+            for (place, _) in go {
+                self.inbox.put_back(place);
+            }
         } else {
             self.hand_out(go);
         }

@@ -40,10 +40,10 @@ pub(super) async fn several(
 ) -> Vec<Handled> {
     let began = Instant::now();
     let mut free = hands;
-    let mut handled = Vec::with_capacity(jobs.len());
+    let mut asked = Vec::with_capacity(jobs.len());
     for (place, item) in jobs {
-        if free == 0 || (began.elapsed() > BUDGET && !handled.is_empty()) {
-            handled.push(Handled::Unbegun(place));
+        if free == 0 || (began.elapsed() > BUDGET && !asked.is_empty()) {
+            asked.push(Handled::Unbegun(place));
             continue;
         }
         let mut running = run(handler.clone(), item.clone());
@@ -52,15 +52,15 @@ pub(super) async fn several(
             Poll::Ready(outcome) => {
                 // Outputs are on their way until they are in the log.
                 free -= usize::from(matches!(&outcome, Outcome::Done(outputs) if !outputs.is_empty()));
-                handled.push(Handled::Ended(job, outcome));
+                asked.push(Handled::Ended(job, outcome));
             }
             Poll::Pending => {
                 free -= 1;
-                handled.push(Handled::Waiting(job, running));
+                asked.push(Handled::Waiting(job, running));
             }
         }
     }
-    handled
+    asked
 }
 
 /// Carries on with one.

@@ -99,7 +99,9 @@ impl Inbox {
             .filter(|(place, slot)| !slot.in_hand && !pending.contains(place))
             .map(|(place, _)| *place)
             .collect();
-        gone.into_iter().for_each(|place| self.remove(place));
+        for place in gone {
+            self.remove(place);
+        }
         for slot in self.slots.values_mut() {
             slot.trusted_until = None;
         }
@@ -152,7 +154,7 @@ impl Inbox {
                 Content::Event(item)
                     if slot.trusted_until.is_some_and(|t| t > now)
                         && known.covers(&item.before)
-                        && !(look.ordered && !plan.ask.is_empty()) =>
+                        && (plan.ask.is_empty() || !look.ordered) =>
                 {
                     plan.go.push((*place, item.clone()));
                 }

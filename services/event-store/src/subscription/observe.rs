@@ -123,7 +123,7 @@ impl Observation {
 
     pub(super) fn count_handled(&self, stream: usize) {
         self.inner.handled.fetch_add(1, Ordering::Relaxed);
-        self.told(stream, |m, group, stream| m.handled(group, stream));
+        self.told(stream, <dyn Metrics>::handled);
     }
 
     pub(super) fn took(&self, stream: usize, time: Duration) {
@@ -132,16 +132,16 @@ impl Observation {
 
     pub(super) fn count_retried(&self, stream: usize) {
         self.inner.retried.fetch_add(1, Ordering::Relaxed);
-        self.told(stream, |m, group, stream| m.retried(group, stream));
+        self.told(stream, <dyn Metrics>::retried);
     }
 
     pub(super) fn count_conflicted(&self, stream: usize) {
-        self.told(stream, |m, group, stream| m.conflicted(group, stream));
+        self.told(stream, <dyn Metrics>::conflicted);
     }
 
     pub(super) fn count_parked(&self, stream: usize) {
         self.inner.parked.fetch_add(1, Ordering::Relaxed);
-        self.told(stream, |m, group, stream| m.parked(group, stream));
+        self.told(stream, <dyn Metrics>::parked);
     }
 
     pub(super) fn count_claimed(&self, stream: usize, entries: usize) {
