@@ -77,7 +77,7 @@ pub(crate) async fn ours(bench: &Bench, events: u64, group: &str) -> Result<f64>
     }
     let rate = rate(events, begin);
     cancel.cancel();
-    running.await?;
+    running.await??;
     Ok(rate)
 }
 

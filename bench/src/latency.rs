@@ -93,7 +93,7 @@ async fn ours(bench: &Bench, pace: u64, events: u64, name: &str) -> Result<Vec<f
         all.extend(next);
     }
     cancel.cancel();
-    running.await?;
+    running.await??;
     Ok(all)
 }
 

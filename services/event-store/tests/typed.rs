@@ -158,7 +158,7 @@ async fn what_an_old_program_does_not_understand_waits_for_the_new_one_in_order(
     eventually("two of a are parked", || async { dead.count().await.unwrap() == 2 }).await;
     eventually("b is handled", || async { seen.lock().unwrap().len() == 2 }).await;
     cancel.cancel();
-    running.await.unwrap();
+    running.await.unwrap().unwrap();
     let expected = [old::AccountEvent::Opened(old_account(7)), old::AccountEvent::Opened(of_b)];
     assert_eq!(*seen.lock().unwrap(), expected);
 
@@ -172,7 +172,7 @@ async fn what_an_old_program_does_not_understand_waits_for_the_new_one_in_order(
     let running = tokio::spawn(consumer.run(Typed(Recorder { seen: seen.clone() }), cancel.clone()));
     eventually("the new program handles them", || async { seen.lock().unwrap().len() == 2 }).await;
     cancel.cancel();
-    running.await.unwrap();
+    running.await.unwrap().unwrap();
     let expected = [new::AccountEvent::Frozen(new_account(700)), new::AccountEvent::Closed(new_account(700))];
     assert_eq!(*seen.lock().unwrap(), expected);
 }
@@ -203,7 +203,7 @@ async fn what_a_typed_handler_returns_is_in_the_log_with_its_schema_and_version(
     let mut tail = s.store.tail(vec![new::Account::KIND.stream("frozen")], Id::ZERO);
     let events = tokio::time::timeout(Duration::from_secs(20), tail.next()).await.unwrap().unwrap();
     cancel.cancel();
-    running.await.unwrap();
+    running.await.unwrap().unwrap();
     assert_eq!((events[0].version, events[0].schema), (2, 2));
     assert_eq!(events[0].typed::<new::AccountEvent>().unwrap(), new::AccountEvent::Frozen(new_account(700)));
 }
