@@ -3,7 +3,7 @@
 //! how little it takes.
 
 use clap::{Parser, Subcommand};
-use event_store::{Config, DeadLetter, EventStore, Id};
+use event_store::{Config, DeadLetter, EventStore, Id, Select};
 
 #[derive(Parser)]
 struct Args {
@@ -48,25 +48,30 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args = Args::parse();
     let store = EventStore::connect(Config::new(args.url)).await?;
     let dead = store.dead_letters(&args.group, "account");
-    let all = dead.list(10_000).await?;
     match args.command {
         Command::List => {
-            println!("{} parked by {}", all.len(), args.group);
-            for letter in &all {
-                println!("{} {} {}: {}", letter.letter, letter.stream, letter.keys.join(" "), letter.reason);
+            println!("{} parked by {}", dead.count().await?, args.group);
+            let mut after = Id::ZERO;
+            while let page = dead.list(after, 100).await?
+                && let Some(last) = page.last()
+            {
+                for l in &page {
+                    println!("{} {} {}: {}", l.letter, l.stream, l.keys.join(" "), l.reason);
+                }
+                after = last.letter;
             }
         }
-        Command::Show { letter } => match all.iter().find(|l| l.letter == letter) {
-            Some(letter) => show(letter),
+        Command::Show { letter } => match dead.get(letter).await? {
+            Some(letter) => show(&letter),
             None => return Err(format!("there is no dead letter {letter}").into()),
         },
         Command::Replay { letters, yes } => {
-            let chosen: Vec<_> =
-                all.into_iter().filter(|l| letters.is_empty() || letters.contains(&l.letter)).collect();
+            let chosen = if letters.is_empty() { Select::All } else { Select::Letters(letters) };
             if yes {
-                println!("{} given back to {}", dead.replay(&chosen).await?, args.group);
+                println!("{} given back to {}", dead.replay(&chosen).await?.moved, args.group);
             } else {
-                println!("would give {} back to {}; --yes does it", chosen.len(), args.group);
+                let would = dead.preview(&chosen).await?.moved;
+                println!("would give {would} back to {}; --yes does it", args.group);
             }
         }
     }

@@ -62,6 +62,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let done = CancellationToken::new();
     let subscription = Subscription::new("welcome", "consumer-1").streams(AccountEvent::streams());
-    store.subscribe(subscription).run(Typed(Welcome(done.clone())), done).await;
+    store.subscribe(subscription).run(Typed(Welcome(done.clone())), done).await?;
     Ok(())
 }

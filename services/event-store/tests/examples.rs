@@ -80,7 +80,7 @@ async fn the_dead_letter_tool_lists_shows_and_gives_back() {
     let dead = store.dead_letters("payments", "account");
     eventually("both of a are parked", || async { dead.count().await.unwrap() == 2 }).await;
     cancel.cancel();
-    running.await.unwrap();
+    running.await.unwrap().unwrap();
 
     let tool = async |args: &[&str]| {
         run("dead_letters", &s.redis.single().url(), &[&["--group", "payments"], args].concat()).await
