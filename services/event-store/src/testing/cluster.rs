@@ -67,6 +67,24 @@ impl Cluster {
         number
     }
 
+    /// Waits until a replica has everything that its master has.
+    ///
+    /// # Panics
+    /// When that takes too long.
+    pub fn wait_for_replica(&self, number: usize) {
+        let replica = &self.nodes[number];
+        let field = |node: &Redis, name: &str| -> Option<String> {
+            let info: String = ask(node, cmd("INFO").arg("replication")).ok()?;
+            Some(info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?.trim().to_owned())
+        };
+        wait("the replica has everything", || {
+            let port = field(replica, "master_port").and_then(|port| port.parse().ok());
+            let master = self.nodes.iter().find(|node| Some(node.port()) == port);
+            let offset = master.and_then(|master| field(master, "master_repl_offset"));
+            offset.is_some() && offset == field(replica, "slave_repl_offset")
+        });
+    }
+
     /// Its nodes, the masters of the beginning first.
     #[must_use]
     pub fn nodes(&self) -> &[Redis] {
