@@ -127,10 +127,8 @@ impl Recorder {
     pub fn create(path: &Path, seed: u64) -> anyhow::Result<Self> {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64();
         let history = History { unix, ..History::default() };
-        let recorder = Self {
-            begin: Instant::now(),
-            inner: Mutex::new((history, BufWriter::new(File::create(path)?))),
-        };
+        let recorder =
+            Self { begin: Instant::now(), inner: Mutex::new((history, BufWriter::new(File::create(path)?))) };
         recorder.write(&Line::Begin { seed, unix });
         Ok(recorder)
     }

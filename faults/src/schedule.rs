@@ -196,7 +196,10 @@ fn fault(kind: usize, rng: &mut Rng) -> Fault {
         },
         3 => Fault::KillAll,
         4 => Fault::Rolling,
-        5 => Fault::Freeze { service: any(rng, &["inventory", "order", "billing", "crm"]), ms: rng.between(6500, 8000) },
+        5 => Fault::Freeze {
+            service: any(rng, &["inventory", "order", "billing", "crm"]),
+            ms: rng.between(6500, 8000),
+        },
         6 => Fault::RedisKill { away_ms: rng.between(0, 1500) },
         7 => Fault::RedisPause { stopped: rng.chance(50), ms: 5000 },
         8 => Fault::Cut,

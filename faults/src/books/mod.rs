@@ -11,8 +11,7 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The kinds of entities.
-pub const KINDS: [&str; 7] =
-    ["customer", "product", "inventory", "order", "billing", "reservation", "mail"];
+pub const KINDS: [&str; 7] = ["customer", "product", "inventory", "order", "billing", "reservation", "mail"];
 
 /// An event of the log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -124,8 +124,15 @@ fn of(wish: Wish, rng: &mut Rng, known: &Known) -> Option<Request> {
         }
         Wish::ReadOne => read_one(rng, known),
         Wish::ReadList => {
-            let paths =
-                ["/customers", "/products", "/inventory", "/orders", "/billings", "/orders/unbilled", "/report"];
+            let paths = [
+                "/customers",
+                "/products",
+                "/inventory",
+                "/orders",
+                "/billings",
+                "/orders/unbilled",
+                "/report",
+            ];
             Some(Request::get(eventually(rng, rng.clone().pick(&paths)?)))
         }
         Wish::Nonsense => Some(nonsense(rng, known)),
@@ -151,7 +158,9 @@ fn eventually(rng: &mut Rng, path: &str) -> String {
 fn nonsense(rng: &mut Rng, known: &Known) -> Request {
     let nobody = format!("nobody-{}", rng.below(1_000_000));
     match rng.below(4) {
-        0 => Request::command(Method::Post, "/order", Some(json!({"product_ids": [], "customer_id": nobody}))),
+        0 => {
+            Request::command(Method::Post, "/order", Some(json!({"product_ids": [], "customer_id": nobody})))
+        }
         1 => {
             let good = order(rng, known).unwrap_or_default();
             let bad = json!({"product_ids": ["none"], "customer_id": nobody});
@@ -163,8 +172,7 @@ fn nonsense(rng: &mut Rng, known: &Known) -> Request {
 }
 
 fn order(rng: &mut Rng, known: &Known) -> Option<Value> {
-    let products: Option<Vec<&String>> =
-        (0..rng.between(1, 4)).map(|_| rng.pick(&known.products)).collect();
+    let products: Option<Vec<&String>> = (0..rng.between(1, 4)).map(|_| rng.pick(&known.products)).collect();
     Some(json!({"product_ids": products?, "customer_id": rng.pick(&known.customers)?}))
 }
 

@@ -58,9 +58,13 @@ impl Shop {
         let redis = Redis::start(own[0], &data, fsync).await?;
         let sink = Sink::start(own[1], folder).await?;
         let each = SERVICES.iter().flat_map(|service| [*service; REPLICAS]);
-        let places = each
-            .zip(rest.chunks_exact(2))
-            .map(|(service, ports)| Place { service, admin: ports[0], http: ports[1], life: 0, process: None });
+        let places = each.zip(rest.chunks_exact(2)).map(|(service, ports)| Place {
+            service,
+            admin: ports[0],
+            http: ports[1],
+            life: 0,
+            process: None,
+        });
         Ok(Self {
             redis_url: redis.url(),
             redis,
@@ -177,7 +181,8 @@ impl Shop {
 
     /// Ends all services by SIGTERM.
     pub async fn close(&mut self) -> Result<()> {
-        let processes: Vec<Process> = self.places.iter_mut().filter_map(|place| place.process.take()).collect();
+        let processes: Vec<Process> =
+            self.places.iter_mut().filter_map(|place| place.process.take()).collect();
         for process in processes {
             process.terminate().await?;
         }

@@ -4,14 +4,13 @@ use super::process::Process;
 use crate::schedule::Fsync;
 use anyhow::{Context, Result, bail};
 use redis::aio::MultiplexedConnection;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Under load of others, loading an append-only file takes its time.
 const UP_WITHIN: Duration = Duration::from_secs(30);
-/// Where Debian's package `libfaketime` puts the library.
-const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
-const FAKETIME_ARM: &str = "/usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1";
+const CLOCK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/shop/clock.c");
 
 /// A Redis server that can be ended and started again on its data.
 #[derive(Debug)]
@@ -26,7 +25,8 @@ impl Redis {
     /// Starts a server on this port with its data in this folder.
     pub async fn start(port: u16, folder: &Path, fsync: Fsync) -> Result<Self> {
         let mut redis = Self { process: None, port, folder: folder.to_owned(), fsync };
-        redis.set_clock(0)?;
+        std::fs::write(redis.clock(), 0_i64.to_le_bytes())?;
+        redis.compile_clock()?;
         redis.up().await?;
         Ok(redis)
     }
@@ -46,21 +46,11 @@ impl Redis {
         .into_iter()
         .flat_map(|(name, value)| [name.to_owned(), value])
         .collect();
-        let env: Vec<(String, String)> = [
-            ("LD_PRELOAD", library()?.display().to_string()),
-            ("FAKETIME_TIMESTAMP_FILE", self.clock().display().to_string()),
-            ("FAKETIME_CACHE_DURATION", "1".to_owned()),
-            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
-            ("DONT_FAKE_MONOTONIC", "1".to_owned()),
-        ]
-        .map(|(name, value)| (name.to_owned(), value))
-        .to_vec();
-        // The signal for a file that is too large is ignored, so that the write fails as on a full disk. The library
+        // The signal for a file that is too large is ignored, so that the write fails as on a full disk. The clock
         // is preloaded for the server alone.
-        let preload: Vec<String> = env.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let mut command = vec!["env", "--ignore-signal=XFSZ"];
-        command.extend(preload.iter().map(String::as_str));
-        command.push("redis-server");
+        let preload = format!("LD_PRELOAD={}", self.folder.join("clock.so").display());
+        let offset = format!("CLOCK_OFFSET={}", self.clock().display());
+        let command = ["env", "--ignore-signal=XFSZ", &preload, &offset, "redis-server"];
         let log = self.folder.join("redis.log");
         self.process = Some(Process::start("redis-server", &command, &args, &[], &log)?);
         self.until_it_answers().await
@@ -130,18 +120,24 @@ impl Redis {
 
     /// Sets its clock back by so many seconds against the true time.
     pub fn set_clock(&self, seconds_back: u64) -> Result<()> {
-        // Renamed into place: the library must never read half of it.
-        let new = self.folder.join("clock.new");
-        std::fs::write(&new, format!("-{seconds_back}s\n"))?;
-        Ok(std::fs::rename(&new, self.clock())?)
+        let offset = -i64::try_from(seconds_back)?;
+        // In place, since the running server has the file mapped.
+        let file = std::fs::File::options().write(true).open(self.clock())?;
+        Ok(file.write_all_at(&offset.to_le_bytes(), 0)?)
     }
 
     fn clock(&self) -> PathBuf {
         self.folder.join("clock")
     }
-}
 
-fn library() -> Result<&'static Path> {
-    let found = [FAKETIME, FAKETIME_ARM].map(Path::new).into_iter().find(|path| path.exists());
-    found.context("the clock of Redis cannot be set: it needs the Debian package libfaketime")
+    fn compile_clock(&self) -> Result<()> {
+        let status = std::process::Command::new("cc")
+            .args(["-O2", "-shared", "-fPIC", "-o"])
+            .arg(self.folder.join("clock.so"))
+            .arg(CLOCK)
+            .status()
+            .context("cc, which Rust links with, cannot be run")?;
+        anyhow::ensure!(status.success(), "{CLOCK} does not compile");
+        Ok(())
+    }
 }

@@ -9,8 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 const UP_WITHIN: Duration = Duration::from_secs(30);
-const SCRIPT: &str =
-    concat!(env!("CARGO_MANIFEST_DIR"), "/../services/notification/tests/smtp_server.py");
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../services/notification/tests/smtp_server.py");
 
 /// A mail server that can be ended and started again.
 #[derive(Debug)]

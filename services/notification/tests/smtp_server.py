@@ -13,6 +13,7 @@ import email
 import email.policy
 import json
 import sys
+import time
 
 from aiosmtpd.smtp import SMTP
 
@@ -42,6 +43,7 @@ class Handler:
             "id": message["message-id"],
             "subject": message["subject"],
             "body": message.get_content(),
+            "at": time.time(),
         }
         print(json.dumps(line), flush=True)
         if envelope.rcpt_tos[0].startswith("slow@") and self.first(envelope.rcpt_tos[0]):

@@ -1,0 +1,89 @@
+//! Faults of Redis itself: away, silent, full, read-only.
+
+use crate::shop::Shop;
+use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::time::sleep;
+
+pub(super) async fn kill(shop: &mut Shop, away: Duration) -> Result<()> {
+    shop.redis.kill();
+    sleep(away).await;
+    shop.redis.up().await
+}
+
+pub(super) async fn pause(shop: &mut Shop, stopped: bool, time: Duration) -> Result<()> {
+    if stopped {
+        shop.redis.process()?.signal(Signal::SIGSTOP)?;
+        sleep(time).await;
+        return shop.redis.process()?.signal(Signal::SIGCONT);
+    }
+    let millis = u64::try_from(time.as_millis())?;
+    command(shop, &["CLIENT", "PAUSE", &millis.to_string(), "ALL"]).await?;
+    sleep(time).await;
+    Ok(())
+}
+
+pub(super) async fn cut(shop: &mut Shop) -> Result<()> {
+    let mut connection = shop.redis.connection().await?;
+    let kill: i64 = redis::cmd("CLIENT")
+        .arg(&["KILL", "TYPE", "normal", "SKIPME", "yes"])
+        .query_async(&mut connection)
+        .await?;
+    anyhow::ensure!(kill > 0, "nobody was connected");
+    Ok(())
+}
+
+pub(super) async fn out_of_memory(shop: &mut Shop, time: Duration) -> Result<()> {
+    command(shop, &["CONFIG", "SET", "maxmemory", "1"]).await?;
+    sleep(time).await;
+    command(shop, &["CONFIG", "SET", "maxmemory", "0"]).await
+}
+
+pub(super) async fn read_only(shop: &mut Shop, replica: bool, time: Duration) -> Result<()> {
+    if replica {
+        // A master that nobody is: what the server holds stays as it is.
+        command(shop, &["REPLICAOF", "127.0.0.1", "1"]).await?;
+        sleep(time).await;
+        return command(shop, &["REPLICAOF", "NO", "ONE"]).await;
+    }
+    command(shop, &["CONFIG", "SET", "min-replicas-to-write", "1"]).await?;
+    sleep(time).await;
+    command(shop, &["CONFIG", "SET", "min-replicas-to-write", "0"]).await
+}
+
+/// The file may not grow beyond what it is: every further write fails as on a full disk. A server that writes
+/// before every answer ends itself then; it is started again when there is room.
+pub(super) async fn disk_full(shop: &mut Shop, time: Duration) -> Result<()> {
+    let size = append_only_file(shop)?.metadata()?.len();
+    limit(shop, &size.to_string()).await?;
+    sleep(time).await;
+    if shop.redis.runs() { limit(shop, "unlimited").await } else { shop.redis.up().await }
+}
+
+fn append_only_file(shop: &Shop) -> Result<PathBuf> {
+    let folder = shop.redis.folder().join("appendonlydir");
+    let files = std::fs::read_dir(&folder)?.filter_map(|file| Some(file.ok()?.path()));
+    files
+        .filter(|path| path.extension().is_some_and(|e| e == "aof"))
+        .max_by_key(|path| path.metadata().and_then(|meta| meta.modified()).ok())
+        .context("no append-only file")
+}
+
+async fn limit(shop: &Shop, bytes: &str) -> Result<()> {
+    let id = shop.redis.process()?.id().to_string();
+    let status = tokio::task::block_in_place(|| {
+        std::process::Command::new("prlimit")
+            .args(["--pid", &id, &format!("--fsize={bytes}:unlimited")])
+            .status()
+    });
+    anyhow::ensure!(status.context("prlimit of util-linux")?.success(), "prlimit failed");
+    Ok(())
+}
+
+pub(super) async fn command(shop: &Shop, words: &[&str]) -> Result<()> {
+    let mut connection = shop.redis.connection().await?;
+    let (first, rest) = words.split_first().context("no command")?;
+    redis::cmd(first).arg(rest).exec_async(&mut connection).await.with_context(|| words.join(" "))
+}

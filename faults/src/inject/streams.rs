@@ -1,0 +1,73 @@
+//! Faults in the data: a group is gone, another program writes what is no event, a read model is wiped.
+
+use crate::history::Poison;
+use crate::rng::Rng;
+use crate::shop::Shop;
+use anyhow::Result;
+use redis::AsyncCommands;
+use redis::aio::MultiplexedConnection;
+
+/// Streams that groups read.
+const READ: [&str; 8] = [
+    "events:order_created",
+    "events:order_updated",
+    "events:order_deleted",
+    "events:inventory_reserved",
+    "events:billing_created",
+    "events:customer_created",
+    "events:customer_deleted",
+    "events:mail_requested",
+];
+
+pub(super) async fn destroy_group(shop: &Shop, group: &str) -> Result<()> {
+    let mut c = shop.redis.connection().await?;
+    let mut destroyed = 0;
+    for key in keys(&mut c, "events:*").await? {
+        destroyed += redis::cmd("XGROUP").arg(&["DESTROY", &key, group]).query_async::<u64>(&mut c).await?;
+    }
+    anyhow::ensure!(destroyed > 0, "there was no group {group}");
+    Ok(())
+}
+
+pub(super) async fn poison(shop: &Shop, entries: u64, rng: &mut Rng) -> Result<Vec<Poison>> {
+    let mut c = shop.redis.connection().await?;
+    let mut written = Vec::new();
+    for _ in 0..entries {
+        let stream = rng.pick(&READ).copied().unwrap_or(READ[0]);
+        let id: String =
+            redis::cmd("XADD").arg(stream).arg("*").arg(&garbage(rng)).query_async(&mut c).await?;
+        written.push(Poison { stream: stream.to_owned(), id });
+    }
+    Ok(written)
+}
+
+/// From nothing that resembles an event to one that is cut short.
+fn garbage(rng: &mut Rng) -> Vec<(&'static str, Vec<u8>)> {
+    let event = |entity: &[u8]| {
+        vec![
+            ("event_id", b"6d3ff6f4-8a0d-4ae6-9ff8-cf1d46c0e4a1".to_vec()),
+            ("entity_type", b"order".to_vec()),
+            ("entity_id", b"poison".to_vec()),
+            ("version", b"1".to_vec()),
+            ("entity", entity.to_vec()),
+        ]
+    };
+    match rng.below(4) {
+        0 => vec![("hello", b"world".to_vec())],
+        1 => event(b"{\"id\": \"poi"),
+        2 => event(&[0xff, 0xfe, 0x00]),
+        _ => vec![("event_id", b"no id".to_vec()), ("entity", b"{}".to_vec())],
+    }
+}
+
+/// All of it in one step; the replicas find out by themselves.
+pub(super) async fn wipe_read_model(shop: &Shop) -> Result<()> {
+    let mut c = shop.redis.connection().await?;
+    let keys = keys(&mut c, "read-model:*").await?;
+    anyhow::ensure!(!keys.is_empty(), "there was no read model");
+    Ok(c.del(keys).await?)
+}
+
+async fn keys(c: &mut MultiplexedConnection, pattern: &str) -> Result<Vec<String>> {
+    Ok(redis::cmd("KEYS").arg(pattern).query_async(c).await?)
+}
