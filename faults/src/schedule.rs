@@ -258,7 +258,7 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
-    const LENGTH: Duration = Duration::from_secs(60);
+    const LENGTH: Duration = Duration::from_mins(1);
     const EVERY: Duration = Duration::from_secs(6);
 
     #[test]

@@ -8,6 +8,7 @@ mod cache;
 mod check;
 mod cluster;
 mod demo;
+mod faults;
 mod images;
 mod servers;
 mod step;
@@ -42,6 +43,8 @@ enum Command {
     Generate,
     /// The servers that the event store is tested on, beside this machine's own; prints their programs
     Servers(servers::Args),
+    /// The shop under kill, scale and poison, with an accountant who checks every cent
+    Faults(faults::Args),
     /// All checks and tests, those on a real cluster included; ends with a line of counts
     Test(test::Args),
     /// The event store beside raw Redis commands, side by side in one run
@@ -62,6 +65,7 @@ fn main() -> anyhow::Result<()> {
         Command::Check => check::run(),
         Command::Generate => check::generate(),
         Command::Servers(args) => servers::run(&args),
+        Command::Faults(args) => faults::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Up(args) => up::up(args),

@@ -44,18 +44,18 @@ impl Track {
     }
 
     /// Takes what a read saw; the reason when it must not have.
-    fn see(&mut self, call: &Call, strong: bool, found: Option<&Value>) -> Result<(), String> {
+    fn see(&mut self, call: &Call, strong: bool, shown: Option<&Value>) -> Result<(), String> {
         let floor = self.floor(call.begin, strong);
-        let fits = |state: usize| self.states[state].as_ref() == found;
+        let fits = |state: usize| self.states[state].as_ref() == shown;
         if let Some(state) = (floor..self.states.len()).find(|state| fits(*state)) {
             self.seen.push((call.end, state));
             return Ok(());
         }
-        let stale = (0..floor).rev().find(|state| fits(*state));
-        Err(match stale {
+        let earlier = (0..floor).rev().find(|state| fits(*state));
+        Err(match earlier {
             Some(state) => format!("it shows version {state} when {floor} had been answered or read"),
             None => {
-                format!("it shows what never was: {}", found.map_or_else(String::new, ToString::to_string))
+                format!("it shows what never was: {}", shown.map_or_else(String::new, ToString::to_string))
             }
         })
     }
@@ -138,7 +138,7 @@ fn read(call: &Call, strong: bool, tracks: &mut Tracks, line: &mut Line) {
             match tracks.get_mut(*kind).and_then(|of| of.get_mut(*id)) {
                 Some(track) => judge(call, id, track.see(call, strong, found), line),
                 None => {
-                    judge(call, id, found.map_or(Ok(()), |_| Err("it is not in the log".to_owned())), line)
+                    judge(call, id, found.map_or(Ok(()), |_| Err("it is not in the log".to_owned())), line);
                 }
             }
         }

@@ -138,8 +138,8 @@ fn orders_hold(books: &Books, line: &mut Line) {
         let state = last.entity();
         let reservation = of.get(&("reservation", *id)).and_then(|entries| entries.last());
         let holds = reservation.map(|r| reserved(&r.entity(), "product_id")).unwrap_or_default();
-        let live = last.action() != "deleted" && state["status"] == "confirmed";
-        let wants = if live { wanted(&state["product_ids"]) } else { BTreeMap::new() };
+        let counts = last.action() != "deleted" && state["status"] == "confirmed";
+        let wants = if counts { wanted(&state["product_ids"]) } else { BTreeMap::new() };
         line.check(holds == wants, || {
             format!("order {id} ({}) wants {wants:?} and holds {holds:?}", state["status"])
         });

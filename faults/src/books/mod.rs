@@ -68,17 +68,6 @@ pub struct Foreign {
     pub id: String,
 }
 
-/// What the store keeps about an entity for itself.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Meta {
-    /// The last version.
-    pub version: u64,
-    /// Was the last event a deletion?
-    pub deleted: bool,
-    /// The last state's text.
-    pub body: String,
-}
-
 /// The entity cache of a kind.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cache {
@@ -88,8 +77,6 @@ pub struct Cache {
     pub hashes: BTreeMap<String, BTreeMap<String, String>>,
     /// The list of each.
     pub lists: BTreeMap<String, Vec<String>>,
-    /// What the store keeps beside.
-    pub metas: BTreeMap<String, Meta>,
 }
 
 /// The read model.

@@ -1,6 +1,6 @@
 //! Reads the books off a running Redis, by plain commands: not through the store, which is what is judged.
 
-use super::{Books, Cache, DeadLetter, Entry, Foreign, Group, KINDS, Meta, Projection, Received};
+use super::{Books, Cache, DeadLetter, Entry, Foreign, Group, KINDS, Projection, Received};
 use anyhow::{Context, Result};
 use redis::aio::MultiplexedConnection as Connection;
 use redis::{AsyncCommands, Value};
@@ -98,13 +98,16 @@ fn entry(stream: &str, id: &str, fields: &Fields) -> Option<Entry> {
         String::from_utf8(value.clone()).ok()
     };
     let body = text("entity")?;
-    serde_json::from_str::<serde_json::Value>(&body).ok()?;
+    let state: serde_json::Value = serde_json::from_str(&body).ok()?;
+    // An entity's kind and id are written out only where stream and state do not say them.
+    let of_stream = || stream.split('_').next().map(str::to_owned);
+    let of_state = || state["id"].as_str().map(str::to_owned);
     Some(Entry {
         id: id.parse().ok()?,
         stream: stream.to_owned(),
         event_id: text("event_id")?,
-        kind: text("entity_type")?,
-        entity_id: text("entity_id")?,
+        kind: text("entity_type").or_else(of_stream)?,
+        entity_id: text("entity_id").or_else(of_state)?,
         version: text("version")?.parse().ok()?,
         text: body,
         correlation: text("correlation_id"),
@@ -162,13 +165,6 @@ async fn cache(c: &mut Connection, kind: &str) -> Result<Cache> {
     for key in keys(c, &format!("{prefix}*")).await? {
         let list = c.lrange(&key, 0, -1).await?;
         cache.lists.insert(key[prefix.len()..].to_owned(), list);
-    }
-    let prefix = format!("eventstore:meta:{kind}:");
-    for key in keys(c, &format!("{prefix}*")).await? {
-        let (version, deleted, body): (u64, u8, String) =
-            redis::cmd("HMGET").arg(&key).arg(&["version", "deleted", "body"]).query_async(c).await?;
-        let meta = Meta { version, deleted: deleted == 1, body };
-        cache.metas.insert(key[prefix.len()..].to_owned(), meta);
     }
     Ok(cache)
 }

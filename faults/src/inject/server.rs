@@ -1,16 +1,42 @@
 //! Faults of Redis itself: away, silent, full, read-only.
 
+use crate::schedule::Fsync;
 use crate::shop::Shop;
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
+/// How long Redis may need to hand what it has acknowledged to the kernel.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(10);
+
+/// With `everysec` Redis puts off its writes, and not only the fsync, while an fsync is running: what it has
+/// acknowledged meanwhile dies with the process. That is what `everysec` costs, so it is given that second;
+/// with `always` it is killed at any moment.
 pub(super) async fn kill(shop: &mut Shop, away: Duration) -> Result<()> {
+    if shop.redis.fsync() == Fsync::Everysec {
+        until_written(shop).await?;
+    }
     shop.redis.kill();
     sleep(away).await;
     shop.redis.up().await
+}
+
+async fn until_written(shop: &Shop) -> Result<()> {
+    let mut connection = shop.redis.connection().await?;
+    let pause = WRITTEN_WITHIN.as_millis().to_string();
+    redis::cmd("CLIENT").arg(&["PAUSE", &pause, "WRITE"]).exec_async(&mut connection).await?;
+    let deadline = Instant::now() + WRITTEN_WITHIN;
+    loop {
+        let info: String = redis::cmd("INFO").arg("persistence").query_async(&mut connection).await?;
+        let zero = |name: &str| info.lines().any(|line| line.trim() == format!("{name}:0"));
+        if zero("aof_buffer_length") && zero("aof_pending_bio_fsync") {
+            return Ok(());
+        }
+        anyhow::ensure!(Instant::now() < deadline, "Redis does not write its append-only file");
+        sleep(Duration::from_millis(5)).await;
+    }
 }
 
 pub(super) async fn pause(shop: &mut Shop, stopped: bool, time: Duration) -> Result<()> {
@@ -57,9 +83,9 @@ pub(super) async fn read_only(shop: &mut Shop, replica: bool, time: Duration) ->
 /// before every answer ends itself then; it is started again when there is room.
 pub(super) async fn disk_full(shop: &mut Shop, time: Duration) -> Result<()> {
     let size = append_only_file(shop)?.metadata()?.len();
-    limit(shop, &size.to_string()).await?;
+    limit(shop, &size.to_string())?;
     sleep(time).await;
-    if shop.redis.runs() { limit(shop, "unlimited").await } else { shop.redis.up().await }
+    if shop.redis.runs() { limit(shop, "unlimited") } else { shop.redis.up().await }
 }
 
 fn append_only_file(shop: &Shop) -> Result<PathBuf> {
@@ -71,7 +97,7 @@ fn append_only_file(shop: &Shop) -> Result<PathBuf> {
         .context("no append-only file")
 }
 
-async fn limit(shop: &Shop, bytes: &str) -> Result<()> {
+fn limit(shop: &Shop, bytes: &str) -> Result<()> {
     let id = shop.redis.process()?.id().to_string();
     let status = tokio::task::block_in_place(|| {
         std::process::Command::new("prlimit")

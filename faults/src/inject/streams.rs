@@ -35,7 +35,7 @@ pub(super) async fn poison(shop: &Shop, entries: u64, rng: &mut Rng) -> Result<V
     for _ in 0..entries {
         let stream = rng.pick(&READ).copied().unwrap_or(READ[0]);
         let id: String =
-            redis::cmd("XADD").arg(stream).arg("*").arg(&garbage(rng)).query_async(&mut c).await?;
+            redis::cmd("XADD").arg(stream).arg("*").arg(garbage(rng)).query_async(&mut c).await?;
         written.push(Poison { stream: stream.to_owned(), id });
     }
     Ok(written)

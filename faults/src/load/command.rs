@@ -202,7 +202,11 @@ mod tests {
         Known {
             customers: ids("c"),
             products: ids("p"),
-            shelves: ids("i").into_iter().map(|id| Shelf { product: "p1".into(), id }).collect(),
+            shelves: ids("i")
+                .into_iter()
+                .chain(["i9".to_owned()])
+                .map(|id| Shelf { product: "p1".into(), id })
+                .collect(),
             orders: ids("o"),
             billings: ids("b"),
         }

@@ -106,6 +106,12 @@ impl Redis {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    /// How it writes.
+    #[must_use]
+    pub fn fsync(&self) -> Fsync {
+        self.fsync
+    }
+
     /// Its port.
     #[must_use]
     pub fn port(&self) -> u16 {

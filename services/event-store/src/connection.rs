@@ -212,8 +212,9 @@ pub(crate) fn info_field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
     info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
 }
 
-/// May the same command succeed later? (The server is away, starting, has lost its functions, or
-/// hands a slot over.)
+/// May the same command succeed later? (The server is away, starting, full, read-only, has lost its
+/// functions, or hands a slot over.) Whoever is told "later" asks the server again, not the handler: a
+/// full server must not make a handler repeat what it did outside.
 pub(crate) fn is_passing(e: &RedisError) -> bool {
     e.is_io_error()
         || e.is_timeout()
@@ -226,6 +227,9 @@ pub(crate) fn is_passing(e: &RedisError) -> bool {
                 "LOADING"
                     | "MASTERDOWN"
                     | "READONLY"
+                    | "OOM"
+                    | "MISCONF"
+                    | "NOREPLICAS"
                     | "TRYAGAIN"
                     | "CLUSTERDOWN"
                     | "MOVED"

@@ -32,7 +32,7 @@ pub enum AppendErrorKind {
     /// The server could not be reached or did not answer: **unknown** whether it was written. Appending
     /// again with the same event ids is safe.
     Unavailable,
-    /// The server refused (out of memory, read-only, a key of another type); nothing was written.
+    /// The server refused (no right to, a key of another type); nothing was written.
     Refused,
 }
 

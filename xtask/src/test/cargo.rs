@@ -44,16 +44,7 @@ impl CargoTest {
             self.command.args(["--", "--test-threads", &threads.to_string()]);
         }
         self.command.env("CARGO_TARGET_DIR", cache::target_dir()?);
-        let (mut counts, status) = passed_through(&mut self.command)?;
-        if !status.success() && counts.failed == 0 {
-            // It did not compile, or a test program died: no result line tells of that.
-            println!("  !! cargo test ended with {status}");
-            counts += Counts::FAILED;
-        }
-        if counts == Counts::default() {
-            bail!("cargo test ran no test");
-        }
-        Ok(counts)
+        counts(&mut self.command)
     }
 
     /// Builds instead of running: the programs of a package's tests and examples, but not its unit tests.
@@ -87,9 +78,23 @@ pub(super) fn run_program(
     command.args(["--test-threads", &threads.to_string()]).current_dir(folder);
     command.env("CARGO_MANIFEST_DIR", folder).env("TMPDIR", scratch).env("RUST_LIB_BACKTRACE", "0");
     command.envs(envs.iter().copied());
-    let (mut counts, status) = passed_through(&mut command)?;
+    judged(&mut command)
+}
+
+/// The counts of a command whose result lines are those of Rust's test runner.
+pub(super) fn counts(command: &mut Command) -> Result<Counts> {
+    let counts = judged(command)?;
+    if counts == Counts::default() {
+        bail!("{} ran no test", command.get_program().display());
+    }
+    Ok(counts)
+}
+
+fn judged(command: &mut Command) -> Result<Counts> {
+    let (mut counts, status) = passed_through(command)?;
     if !status.success() && counts.failed == 0 {
-        println!("  !! {} ended with {status}", program.display());
+        // It did not compile, or a test program died: no result line tells of that.
+        println!("  !! {} ended with {status}", command.get_program().display());
         counts += Counts::FAILED;
     }
     Ok(counts)

@@ -35,12 +35,14 @@ enum Part {
     Servers,
     /// `cargo xtask demo`, driven from outside
     Demo,
+    /// The shop under kill, scale and poison, in its short form
+    Faults,
     /// The operator and the shop on the real cluster
     E2e,
 }
 
 impl Part {
-    const ALL: [Self; 5] = [Self::Check, Self::Unit, Self::Servers, Self::Demo, Self::E2e];
+    const ALL: [Self; 6] = [Self::Check, Self::Unit, Self::Servers, Self::Demo, Self::Faults, Self::E2e];
 
     const fn title(self) -> &'static str {
         match self {
@@ -48,6 +50,7 @@ impl Part {
             Self::Unit => "unit and integration tests",
             Self::Servers => "the event store on every server",
             Self::Demo => "demo",
+            Self::Faults => "faults",
             Self::E2e => "end to end on the cluster",
         }
     }
@@ -77,6 +80,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
                 Err(error) => add(part.title(), counted(Err(error))),
             },
             Part::Demo => add(part.title(), counted(demo(scratch.path()))),
+            Part::Faults => {
+                let run = crate::faults::short().and_then(|mut run| cargo::counts(&mut run));
+                add(part.title(), counted(run));
+            }
             Part::E2e => add(part.title(), counted(e2e(scratch.path()))),
         }
     }

@@ -1,0 +1,94 @@
+//! `cargo xtask faults`: builds the nine services and the harness, and runs seeds. What is done and checked is
+//! the business of the crate `faults`; here is only what it needs and how long it goes on.
+
+use crate::demo::plan::SERVICES;
+use crate::step::step;
+use crate::{build, cache, tools};
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// What the harness needs of Debian: a Redis, the mail server, and what signals and bounds processes.
+pub(crate) const PACKAGES: [&str; 3] = ["redis-server", "python3-aiosmtpd", "util-linux"];
+
+/// Options of `cargo xtask faults`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The first seed; the same seed does the same faults again
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many seeds, one after the other
+    #[arg(long, default_value_t = 3)]
+    seeds: u64,
+    /// Minutes after which no further seed is begun
+    #[arg(long)]
+    minutes: Option<u64>,
+    /// How long the load of one seed lasts
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// A fault every so many seconds; 0 for none
+    #[arg(long, default_value_t = 4)]
+    every: u64,
+    /// This fault alone, as it stands in a history: {"kind":"redis-kill","away_ms":500}
+    #[arg(long)]
+    only: Option<String>,
+    /// Keep what runs without findings leave, too
+    #[arg(long)]
+    keep: bool,
+}
+
+/// Runs the seeds; an error when something did not add up.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let (harness, binaries) = ready()?;
+    let mut command = Command::new(harness);
+    for (name, value) in
+        [("--seed", args.seed), ("--seeds", args.seeds), ("--seconds", args.seconds), ("--every", args.every)]
+    {
+        command.arg(name).arg(value.to_string());
+    }
+    if let Some(minutes) = args.minutes {
+        command.arg("--minutes").arg(minutes.to_string());
+    }
+    if let Some(only) = &args.only {
+        command.arg("--only").arg(only);
+    }
+    if args.keep {
+        command.arg("--keep");
+    }
+    let status = places(&mut command, &binaries)?.status().context("cannot run the harness")?;
+    if !status.success() {
+        bail!("not everything adds up; the folders named above hold history, log and verdict");
+    }
+    Ok(())
+}
+
+/// The short form that `cargo xtask test` runs: a few seeds that see every kind of fault between them.
+pub(crate) fn short() -> Result<Command> {
+    let (harness, binaries) = ready()?;
+    let mut command = Command::new(harness);
+    command.args(["--seed", "1", "--seeds", "3", "--seconds", "28", "--every", "4"]);
+    places(&mut command, &binaries)?;
+    Ok(command)
+}
+
+fn places<'a>(command: &'a mut Command, binaries: &Path) -> Result<&'a mut Command> {
+    Ok(command.arg("--binaries").arg(binaries).arg("--out").arg(cache::dir()?.join("faults")))
+}
+
+/// The harness and the folder of the services' programs, built as the tests build them.
+fn ready() -> Result<(PathBuf, PathBuf)> {
+    tools::ensure_debian(&PACKAGES)?;
+    let target = cache::target_dir()?;
+    step("services and harness built", || {
+        let mut cargo = build::cargo();
+        cargo.args(["build", "--locked", "--package", "faults"]).current_dir(tools::root());
+        cargo.args(SERVICES.iter().flat_map(|name| ["--package".to_owned(), format!("ordershop-{name}")]));
+        let status = cargo.env("CARGO_TARGET_DIR", &target).status().context("cannot run cargo")?;
+        if !status.success() {
+            bail!("cargo build ended with {status}");
+        }
+        Ok(())
+    })?;
+    let folder = target.join("debug");
+    Ok((folder.join("faults"), folder))
+}
