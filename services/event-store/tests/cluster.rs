@@ -167,7 +167,7 @@ async fn a_failover_of_a_master_loses_no_event_that_its_replica_has_and_ids_and_
     assert!(versions(&seen, "a").is_sorted() && versions(&seen, "b").is_sorted());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_slot_that_moves_while_it_is_used_loses_no_event_and_its_group_goes_on() {
     let mut s = start(Setup::Cluster).await;
     let config = s.redis.config().append_deadline(Duration::from_secs(30));
@@ -179,7 +179,7 @@ async fn a_slot_that_moves_while_it_is_used_loses_no_event_and_its_group_goes_on
     eventually("work is under way", || async { count(&seen) > 20 }).await;
     let from = cluster(&mut s).owner_of(STREAM);
     for to in [(from + 1) % 3, (from + 2) % 3] {
-        cluster(&mut s).move_slot_of(STREAM, to);
+        tokio::task::block_in_place(|| cluster(&mut s).move_slot_of(STREAM, to, Duration::from_millis(2500)));
         assert_eq!(cluster(&mut s).owner_of(STREAM), to);
         let so_far = count(&seen);
         eventually("the group goes on there", || async { count(&seen) > so_far + 20 }).await;
@@ -204,7 +204,7 @@ async fn a_master_that_has_not_the_functions_gets_them_when_it_is_first_asked() 
     s.store.append(vec![put("created", "a", 1)]).await.unwrap();
     let to = (cluster(&mut s).owner_of(STREAM) + 1) % 3;
     let () = on(&cluster(&mut s).nodes()[to], redis::cmd("FUNCTION").arg("FLUSH")).await;
-    cluster(&mut s).move_slot_of(STREAM, to);
+    cluster(&mut s).move_slot_of(STREAM, to, Duration::ZERO);
     assert_eq!(s.store.append(vec![put("updated", "a", 2)]).await.unwrap()[0].version, 2);
 }
 

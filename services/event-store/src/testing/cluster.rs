@@ -130,11 +130,12 @@ impl Cluster {
     }
 
     /// Moves the slot of a key, with all its keys, to another master while clients use it, as
-    /// `redis-cli --cluster reshard` does.
+    /// `redis-cli --cluster reshard` does. For `between` it stays half moved, as one with much data
+    /// does: the keys that were there before are at the new master, everybody is still sent to the old.
     ///
     /// # Panics
     /// When a node refuses.
-    pub fn move_slot_of(&self, key: &str, to: usize) {
+    pub fn move_slot_of(&self, key: &str, to: usize, between: Duration) {
         let from = self.owner_of(key);
         let slot: u32 = must(&self.nodes[from], cmd("CLUSTER").arg("KEYSLOT").arg(key));
         let (source, target) = (self.id(from), self.id(to));
@@ -143,11 +144,16 @@ impl Cluster {
         };
         set(&self.nodes[to], "IMPORTING", &source);
         set(&self.nodes[from], "MIGRATING", &target);
+        let until = Instant::now() + between;
         loop {
             let keys: Vec<String> =
                 must(&self.nodes[from], cmd("CLUSTER").arg("GETKEYSINSLOT").arg(slot).arg(100));
             if keys.is_empty() {
-                break;
+                if Instant::now() >= until {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(20));
+                continue;
             }
             let mut migrate = cmd("MIGRATE");
             migrate
