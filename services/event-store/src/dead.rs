@@ -1,7 +1,7 @@
 //! A group's dead letters: what was parked, why, and giving it back to the group. Handles nothing
 //! itself: replayed events go the way of all others, in order, through a running consumer.
 
-use crate::append::unexpected;
+use crate::batch::unexpected;
 use crate::entry::{self, RawEntry};
 use crate::error::{AppendError, AppendErrorKind, ReadError};
 use crate::{EventStore, Id, StreamName};

@@ -1,10 +1,13 @@
 //! Entities as the store's inline projection keeps them: exact JSON, version, and the ids by kind
 //! and index. Reads only.
 
+use crate::entry::{self, RawEntry};
 use crate::error::ReadError;
-use crate::{EventStore, Kind};
+use crate::record::Record;
+use crate::{EventStore, Id, Kind, StreamName};
+use redis::Value;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::Value as Json;
 
 /// An entity's last state.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,7 +22,7 @@ pub struct Entity {
     /// Version of the state's schema.
     pub schema: u32,
     /// The state.
-    pub body: Value,
+    pub body: Json,
 }
 
 impl Entity {
@@ -29,18 +32,15 @@ impl Entity {
     }
 }
 
-type Row = (Option<u64>, Option<u8>, Option<String>, Option<u32>);
-
-fn parse(id: &str, row: Row) -> Result<Option<Entity>, ReadError> {
-    let (Some(version), deleted, Some(body), schema) = row else { return Ok(None) };
-    let body = serde_json::from_str(&body).map_err(|e| ReadError(format!("entity {id}: {e}")))?;
-    Ok(Some(Entity {
+fn parse(id: &str, record: &Record, stream: &StreamName, raw: &RawEntry) -> Result<Entity, ReadError> {
+    let event = raw.decode(stream).map_err(|e| ReadError(format!("entity {id}: {e}")))?;
+    Ok(Entity {
         id: id.to_owned(),
-        version,
-        deleted: deleted == Some(1),
-        schema: schema.unwrap_or(1),
-        body,
-    }))
+        version: record.version,
+        deleted: record.removed,
+        schema: event.schema,
+        body: event.entity,
+    })
 }
 
 impl EventStore {
@@ -75,12 +75,53 @@ impl EventStore {
         }
         let mut pipe = redis::pipe();
         for id in ids {
-            pipe.cmd("HMGET")
-                .arg(self.layout().meta(kind, id.as_ref()))
-                .arg(&["version", "deleted", "body", "schema"]);
+            pipe.cmd("GET").arg(self.layout().record(kind.family, &kind.ordering_key(id.as_ref())));
         }
-        let rows: Vec<Row> = pipe.query_async(&mut self.connection()).await?;
-        ids.iter().zip(rows).map(|(id, row)| parse(id.as_ref(), row)).collect()
+        let texts: Vec<Option<String>> = pipe.query_async(&mut self.connection()).await?;
+        let mut found = Vec::with_capacity(ids.len());
+        for (id, text) in ids.iter().zip(texts) {
+            let key = kind.ordering_key(id.as_ref());
+            let unreadable = || ReadError(format!("entity {key}: its record is unreadable"));
+            found.push(match text {
+                Some(text) => Some(Record::parse(&key, &text).ok_or_else(unreadable)?),
+                None => None,
+            });
+        }
+        let places: Vec<(&StreamName, Id)> =
+            found.iter().flatten().filter_map(|r| r.last.as_ref()).map(|(s, id)| (s, *id)).collect();
+        let mut entries = self.entries_at(&places).await?.into_iter();
+        let mut entities = Vec::with_capacity(ids.len());
+        for (id, record) in ids.iter().zip(&found) {
+            let id = id.as_ref();
+            let at = record.as_ref().and_then(|r| Some((r, r.last.as_ref()?)));
+            entities.push(match at {
+                Some((record, (stream, _))) => {
+                    let lost = || ReadError(format!("entity {id}: its last event is not in the log"));
+                    let raw = entries.next().flatten().ok_or_else(lost)?;
+                    Some(parse(id, record, stream, &raw)?)
+                }
+                None => None,
+            });
+        }
+        Ok(entities)
+    }
+
+    /// One entry of the log.
+    pub(crate) async fn entry(&self, stream: &StreamName, id: Id) -> Result<Option<RawEntry>, ReadError> {
+        Ok(self.entries_at(&[(stream, id)]).await?.pop().flatten())
+    }
+
+    /// Entries at these places.
+    async fn entries_at(&self, places: &[(&StreamName, Id)]) -> Result<Vec<Option<RawEntry>>, ReadError> {
+        if places.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut pipe = redis::pipe();
+        for (stream, id) in places {
+            pipe.cmd("XRANGE").arg(self.layout().stream(stream)).arg(id.to_string()).arg(id.to_string());
+        }
+        let replies: Vec<Value> = pipe.query_async(&mut self.connection()).await?;
+        Ok(replies.into_iter().map(|reply| entry::parse_entries(reply).pop()).collect())
     }
 
     /// The ids of all live entities of a kind, in no order.

@@ -2,7 +2,8 @@
 //! written by any program, so nothing here trusts its content.
 
 use crate::error::DecodeError;
-use crate::{Event, Id, StreamName};
+use crate::kind::ordering_key;
+use crate::{Event, Id, StreamName, record};
 use redis::Value;
 use serde_json::Value as Json;
 use uuid::Uuid;
@@ -40,37 +41,32 @@ impl RawEntry {
         let wrong =
             |name: &str, e: &dyn std::fmt::Display| DecodeError::new(self.id, format!("field {name}: {e}"));
         let optional = |name: &str| self.text(name).map(|v| v.map(str::to_owned));
+        let event_id = Uuid::parse_str(self.required("event_id")?).map_err(|e| wrong("event_id", &e))?;
+        let entity: Json = serde_json::from_str(self.required("entity")?).map_err(|e| wrong("entity", &e))?;
+        let entity_type = self.text("entity_type")?.unwrap_or(stream.family()).to_owned();
+        let entity_id = match (self.text("entity_id")?, entity.get("id")) {
+            (Some(id), _) => id.to_owned(),
+            (None, Some(Json::String(id))) => id.clone(),
+            _ => return Err(wrong("entity_id", &"it is missing, and the entity has no id")),
+        };
+        let own = ordering_key(&entity_type, &entity_id);
+        let after = record::parse_after(&own, self.text("after")?.unwrap_or(""));
         Ok(Event {
             id: self.id,
             stream: stream.clone(),
-            event_id: Uuid::parse_str(self.required("event_id")?).map_err(|e| wrong("event_id", &e))?,
-            entity_type: self.required("entity_type")?.to_owned(),
-            entity_id: self.required("entity_id")?.to_owned(),
+            event_id,
             version: self.required("version")?.parse().map_err(|e| wrong("version", &e))?,
             schema: self.text("schema")?.unwrap_or("1").parse().map_err(|e| wrong("schema", &e))?,
-            entity: serde_json::from_str::<Json>(self.required("entity")?)
-                .map_err(|e| wrong("entity", &e))?,
+            entity,
+            entity_type,
+            entity_id,
+            removed: self.field("removed").is_some(),
             correlation_id: optional("correlation_id")?,
             causation_id: optional("causation_id")?,
             traceparent: optional("traceparent")?,
             snapshot: false,
-            after: self.after().map_err(|e| wrong("after", &e))?,
+            after: after.ok_or_else(|| wrong("after", &"it is no list of streams and ids"))?,
         })
-    }
-
-    fn after(&self) -> Result<crate::event::After, String> {
-        let text = self.text("after").map_err(|e| e.to_string())?.unwrap_or("{}");
-        let texts: std::collections::BTreeMap<String, std::collections::BTreeMap<String, String>> =
-            serde_json::from_str(text).map_err(|e| e.to_string())?;
-        let mut after = crate::event::After::new();
-        for (key, streams) in texts {
-            let mut last = std::collections::BTreeMap::new();
-            for (stream, id) in streams {
-                last.insert(stream, id.parse().map_err(|e: crate::ParseIdError| e.to_string())?);
-            }
-            after.insert(key, last);
-        }
-        Ok(after)
     }
 }
 
@@ -159,20 +155,31 @@ mod tests {
         RawEntry { id: Id::new(1, 0), fields }
     }
 
-    const GOOD: [(&str, &[u8]); 6] = [
+    const GOOD: [(&str, &[u8]); 4] = [
         ("event_id", b"6d3ff6f4-8a0d-4ae6-9ff8-cf1d46c0e4a1"),
         ("entity", b"{\"id\":\"7\"}"),
-        ("entity_type", b"order"),
-        ("entity_id", b"7"),
         ("version", b"3"),
-        ("after", b"{\"order/7\":{\"order_created\":\"5-1\"}}"),
+        ("after", b"created=5-1"),
     ];
 
     #[test]
     fn an_entry_of_the_store_decodes() {
         let event = entry(&GOOD).decode(&Kind::new("order").stream("updated")).unwrap();
         assert_eq!((event.version, event.schema, event.entity_id.as_str()), (3, 1, "7"));
+        assert_eq!((event.entity_type.as_str(), event.removed), ("order", false));
         assert_eq!(event.after["order/7"]["order_created"], Id::new(5, 1));
+    }
+
+    #[test]
+    fn what_the_stream_and_the_body_say_need_not_stand_in_fields() {
+        let stream = Kind::new("account").stream("updated");
+        let mut fields = GOOD.to_vec();
+        fields[1].1 = b"{\"name\":\"x\"}";
+        assert!(entry(&fields).decode(&stream).unwrap_err().to_string().contains("entity_id"));
+        fields.extend([("entity_id", &b"8"[..]), ("entity_type", b"card"), ("removed", b"1")]);
+        let event = entry(&fields).decode(&stream).unwrap();
+        assert_eq!((event.entity_type.as_str(), event.entity_id.as_str()), ("card", "8"));
+        assert!(event.removed && event.after.contains_key("card/8"));
     }
 
     #[test]
@@ -184,7 +191,7 @@ mod tests {
             ("entity", &[0xff, 0xfe]),
             ("version", b"-1"),
             ("after", b"[]"),
-            ("after", b"{\"a\":{\"b\":\"c\"}}"),
+            ("after", b"a=b"),
         ] {
             let mut fields = GOOD;
             for field in &mut fields {

@@ -1,14 +1,16 @@
 //! Errors, one type per operation, with a kind to match on; internals stay private.
 
-use crate::Id;
+use crate::{Appended, Id};
 use std::fmt;
 
 /// An append that did not happen, or of which it is unknown whether it did.
 #[derive(Debug, thiserror::Error)]
 #[error("append: {message}")]
+#[non_exhaustive]
 pub struct AppendError {
     kind: AppendErrorKind,
     message: String,
+    appended: Vec<Appended>,
 }
 
 /// Why an append failed.
@@ -32,19 +34,43 @@ pub enum AppendErrorKind {
     /// The server could not be reached or did not answer: **unknown** whether it was written. Appending
     /// again with the same event ids is safe.
     Unavailable,
+    /// It is in the log of the server that was asked, and fewer copies than asked for have confirmed it in
+    /// time (see [`crate::Durability`]): **unknown** whether it outlives that server. The events are
+    /// [`AppendError::appended`]; appending them again with the same event ids asks for the copies again.
+    Unknown {
+        /// How many servers had to confirm.
+        wanted: u32,
+        /// How many did.
+        confirmed: u32,
+    },
+    /// The server cannot give the durability that was asked for; nothing was written.
+    Unsupported,
     /// The server refused (no right to, a key of another type); nothing was written.
     Refused,
 }
 
 impl AppendError {
     pub(crate) fn new(kind: AppendErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
+        Self { kind, message: message.into(), appended: Vec::new() }
+    }
+
+    /// Too few copies in time.
+    pub(crate) fn unknown(appended: Vec<Appended>, wanted: u32, confirmed: u32) -> Self {
+        let kind = AppendErrorKind::Unknown { wanted, confirmed };
+        let message = format!("appended, but {confirmed} of {wanted} copies confirmed it in time");
+        Self { kind, message, appended }
     }
 
     /// What happened, to match on.
     #[must_use]
     pub fn kind(&self) -> AppendErrorKind {
         self.kind
+    }
+
+    /// What was appended although too few copies confirmed it; empty for every other kind.
+    #[must_use]
+    pub fn appended(&self) -> &[Appended] {
+        &self.appended
     }
 
     /// Is this a refused expectation?

@@ -30,21 +30,6 @@ pub(crate) enum CacheStep {
     Remove,
 }
 
-/// An entity's state: the text that goes into the log, with its fields in the order in which the
-/// writer's type names them, and the same parsed.
-#[derive(Clone, Debug)]
-pub(crate) struct State {
-    pub(crate) text: String,
-    pub(crate) value: Value,
-}
-
-impl State {
-    fn of(state: &impl Serialize) -> serde_json::Result<Self> {
-        let text = serde_json::to_string(state)?;
-        Ok(Self { value: serde_json::from_str(&text)?, text })
-    }
-}
-
 /// An event to be appended.
 #[derive(Clone, Debug)]
 #[must_use = "an event does nothing until it is appended"]
@@ -53,7 +38,8 @@ pub struct NewEvent {
     pub(crate) kind: Kind,
     pub(crate) action: &'static str,
     pub(crate) entity_id: String,
-    pub(crate) entity: Result<State, String>,
+    /// The state as the log takes it: its fields in the order in which the writer's type names them.
+    pub(crate) entity: Result<String, String>,
     pub(crate) cache: CacheStep,
     pub(crate) expected: Expected,
     pub(crate) schema: u32,
@@ -81,7 +67,7 @@ impl NewEvent {
             kind,
             action,
             entity_id: id,
-            entity: State::of(state).map_err(|e| e.to_string()),
+            entity: serde_json::to_string(state).map_err(|e| e.to_string()),
             cache,
             expected: Expected::Any,
             schema: 1,
@@ -161,6 +147,8 @@ pub struct Event {
     pub schema: u32,
     /// The entity's state after the event (for a deletion: its last).
     pub entity: Value,
+    /// Is the entity deleted by this event?
+    pub removed: bool,
     /// Groups all events of one flow.
     pub correlation_id: Option<String>,
     /// What caused this event.

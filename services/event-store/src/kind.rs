@@ -65,8 +65,13 @@ impl Kind {
     /// time and in order. See [`crate::NewEvent::ordered_with`].
     #[must_use]
     pub fn ordering_key(&self, id: &str) -> String {
-        format!("{}/{id}", self.name)
+        ordering_key(self.name, id)
     }
+}
+
+/// The ordering key of an entity whose kind is known by its name only.
+pub(crate) fn ordering_key(kind: &str, id: &str) -> String {
+    format!("{kind}/{id}")
 }
 
 /// A stream of the log, named by entity family and action: `order_created`.

@@ -65,19 +65,15 @@ impl Layout {
         format!("{}clock", self.own(family))
     }
 
-    /// An entity's version, last state and whether it is deleted. Outlives the deletion.
-    pub(crate) fn meta(self, kind: Kind, id: &str) -> String {
-        format!("{}meta:{}:{id}", self.own(kind.family), kind.name)
+    /// What is remembered of an ordering key (see [`crate::record`]): the entity's version, whether it was
+    /// removed, where its last event stands, and the last event of each stream. Outlives a deletion.
+    pub(crate) fn record(self, family: &str, key: &str) -> String {
+        format!("{}key:{key}", self.own(family))
     }
 
-    /// What was answered to an event id; forgotten after the dedup window.
-    pub(crate) fn seen(self, family: &str, event_id: &uuid::Uuid) -> String {
-        format!("{}seen:{event_id}", self.own(family))
-    }
-
-    /// The last event of each stream on an ordering key.
-    pub(crate) fn chain(self, family: &str, key: &str) -> String {
-        format!("{}chain:{key}", self.own(family))
+    /// A bucket of event ids that were used within the last two dedup windows.
+    pub(crate) fn seen(self, family: &str, bucket: u64) -> String {
+        format!("{}seen:{bucket}", self.own(family))
     }
 
     fn group(self, family: &str, group: &str, what: &str) -> String {
@@ -169,9 +165,9 @@ mod tests {
             l.stream(&RESERVATION.stream("reserved")),
             l.ids(RESERVATION),
             l.entity(RESERVATION, "1"),
-            l.meta(RESERVATION, "1"),
             l.clock("inventory"),
-            l.chain("inventory", "order/1"),
+            l.record("inventory", "order/1"),
+            l.seen("inventory", 7),
             l.positions("inventory", "g"),
         ] {
             assert!(key.contains("{inventory}"), "{key}");

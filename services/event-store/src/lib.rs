@@ -10,10 +10,12 @@
 //! of the program that uses it.
 
 mod append;
+mod batch;
 mod config;
 mod connection;
 mod dead;
 pub mod doctor;
+mod durability;
 mod entity;
 mod entry;
 mod error;
@@ -22,21 +24,27 @@ mod functions;
 mod id;
 pub mod inspect;
 mod kind;
+mod lanes;
 mod layout;
 mod metrics;
 mod order;
 mod projection;
+mod record;
 mod replay;
+mod state;
 mod store;
 mod subscription;
 mod tail;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod typed;
+mod words;
+mod writer;
 
-pub use append::Appended;
+pub use batch::Appended;
 pub use config::Config;
 pub use dead::{DeadLetter, DeadLetters, GivenBack, Select};
+pub use durability::Durability;
 pub use entity::Entity;
 pub use error::{
     AppendError, AppendErrorKind, ConnectError, ConnectErrorKind, DecodeError, DecodeErrorKind,

@@ -3,7 +3,8 @@
 use crate::config::Config;
 use crate::connection::Connection;
 use crate::doctor::{self, Access};
-use crate::error::{ConnectError, ConnectErrorKind, ReadError};
+use crate::error::{AppendErrorKind, ConnectError, ConnectErrorKind, ReadError};
+use crate::lanes::Lanes;
 use crate::{Id, Layout, functions};
 use redis::aio::MultiplexedConnection;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ pub struct EventStore {
 struct Inner {
     connection: Connection,
     config: Config,
+    lanes: Lanes,
 }
 
 impl EventStore {
@@ -29,7 +31,13 @@ impl EventStore {
         if config.access == Access::Full {
             functions::load(&mut connection).await.map_err(unavailable)?;
         }
-        Ok(Self { inner: Arc::new(Inner { connection, config }) })
+        let lanes = Lanes::new(connection.clone(), config.clone());
+        lanes.check(config.durability).await.map_err(|e| {
+            let unsuitable = e.kind() == AppendErrorKind::Unsupported;
+            let kind = if unsuitable { ConnectErrorKind::Unsuitable } else { ConnectErrorKind::Unavailable };
+            ConnectError::new(kind, e.to_string())
+        })?;
+        Ok(Self { inner: Arc::new(Inner { connection, config, lanes }) })
     }
 
     /// Does the server answer, and has it loaded its data?
@@ -58,6 +66,10 @@ impl EventStore {
 
     pub(crate) fn connection(&self) -> Connection {
         self.inner.connection.clone()
+    }
+
+    pub(crate) fn lanes(&self) -> &Lanes {
+        &self.inner.lanes
     }
 
     /// A connection of its own for blocking reads of these keys, which share a slot.

@@ -20,12 +20,14 @@ pub(super) const READ: &[&str] = &[
     "hmget @cache f",
     "hexists @own f",
     "hgetall @own",
+    "hlen @cache",
     "hvals @own",
     "exists @stream",
     "type @stream",
     "scan 0",
     "scard @own",
     "smembers @cache",
+    "smismember @own m",
     "srandmember @own 1",
     "zrange @own 0 -1",
     "zrangebylex @cache - +",
@@ -51,6 +53,7 @@ pub(super) const WRITE: &[&str] = &[
     "hincrby @own f 1",
     "hscan @own 0",
     "hset @own f v",
+    "pexpireat @own 1",
     "rpush @cache v",
     "sadd @cache v",
     "set @own v",
@@ -75,11 +78,14 @@ const OPTIONAL: &[&str] = &[
     "acl|whoami",
     "cluster|info",
     "cluster|slots",
+    "command",
     "config|get",
     "function|list",
     "memory|usage",
     "multi",
     "discard",
+    "wait",
+    "waitaof",
 ];
 
 /// A sort of keys.
@@ -105,7 +111,7 @@ impl Keys {
         const KIND: crate::Kind = crate::Kind::new(FAMILY);
         match self {
             Self::Stream => layout.stream(&KIND.stream("probe")),
-            Self::Own => layout.chain(FAMILY, "probe"),
+            Self::Own => layout.record(FAMILY, "probe"),
             Self::Cache => layout.ids(KIND),
         }
     }

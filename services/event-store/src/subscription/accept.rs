@@ -1,7 +1,7 @@
 //! A person accepts a log that went back in time. Never done by a program of its own accord: only
 //! people know what the world outside was told of the events that are lost.
 
-use crate::append::unexpected;
+use crate::batch::unexpected;
 use crate::error::AppendError;
 use crate::{EventStore, Id, StreamName};
 

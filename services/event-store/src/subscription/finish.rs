@@ -4,10 +4,11 @@
 
 use super::Subscription;
 use super::item::{Item, Place};
-use crate::append::Batch;
+use crate::batch::Batch;
 use crate::error::{AppendError, AppendErrorKind};
+use crate::words::Words;
 use crate::{Event, EventStore, NewEvent, entry};
-use redis::Value;
+use redis::{ToRedisArgs, Value};
 use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
@@ -86,30 +87,42 @@ impl Group {
     }
 
     async fn call(&self, events: &[Finish]) -> Result<Vec<Settled>, AppendError> {
-        let mut keys = vec![self.positions.clone()];
-        keys.extend(self.keys.iter().cloned());
-        let mut args = vec![self.subscription.group.clone(), self.subscription.consumer.clone()];
+        let config = self.store.config();
+        let family = self.subscription.streams.first().map_or("", |s| s.family());
+        let mut keys = Words::from_iter([&self.positions, &config.layout.clock(family)]);
+        self.keys.iter().for_each(|key| keys.push(key));
+        let mut args = Words::from_iter([&self.subscription.group, &self.subscription.consumer]);
+        args.push_number(crate::writer::dedup_ms(config));
+        args.push_number(self.keys.len() as u64);
         // What cannot be appended as it is takes no part in the call.
         let mut parts = Vec::with_capacity(events.len());
         for Finish { place: (id, stream), item, outputs } in events {
-            let batch = match self.batch(outputs, &mut keys) {
-                Ok(batch) => batch,
-                Err(e) => {
-                    parts.push(Err(settled(&e)));
-                    continue;
-                }
+            let batch = match outputs.as_slice() {
+                [] => None,
+                outputs => match Batch::new(config.layout, outputs) {
+                    Ok(batch) => Some(batch),
+                    Err(e) => {
+                        parts.push(Err(settled(&e)));
+                        continue;
+                    }
+                },
             };
-            args.extend([(stream + 2).to_string(), id.to_string()]);
-            args.push(batch.as_ref().map(|b| b.spec.clone()).unwrap_or_default());
-            args.push(item.fields.len().to_string());
-            args.extend(item.fields.iter().cloned());
+            args.push_number(*stream as u64 + 3);
+            args.push(id.to_string());
+            args.push_number(u64::from(batch.is_some()));
+            args.push_number(item.fields.len() as u64);
+            item.fields.iter().for_each(|field| args.push(field));
+            if let Some(batch) = &batch {
+                keys.extend(&batch.keys);
+                args.extend(&batch.args);
+            }
             parts.push(Ok(batch));
         }
         let mut answers = Vec::new().into_iter();
         if parts.iter().any(Result::is_ok) {
             match self.until_answered("finish", &keys, &args).await? {
                 Value::Array(list) => answers = list.into_iter(),
-                other => return Err(crate::append::unexpected(&entry::words(other))),
+                other => return Err(crate::batch::unexpected(&entry::words(other))),
             }
         }
         let of = |part: Result<Option<Batch>, Settled>| match part {
@@ -117,17 +130,6 @@ impl Group {
             Err(settled) => settled,
         };
         Ok(parts.into_iter().map(of).collect())
-    }
-
-    /// The outputs as the function takes them; `keys` grow by theirs.
-    fn batch(&self, outputs: &[NewEvent], keys: &mut Vec<String>) -> Result<Option<Batch>, AppendError> {
-        if outputs.is_empty() {
-            return Ok(None);
-        }
-        let (layout, window) = (self.store.layout(), self.store.config().dedup_window);
-        let mut batch = Batch::new(layout, window, outputs, keys.clone())?;
-        *keys = std::mem::take(&mut batch.keys);
-        Ok(Some(batch))
     }
 
     /// The outputs with ids and causes, and whether they can be appended in the step that finishes
@@ -161,8 +163,8 @@ impl Group {
     async fn until_answered(
         &self,
         function: &str,
-        keys: &[String],
-        args: &[String],
+        keys: impl ToRedisArgs + Copy,
+        args: impl ToRedisArgs + Copy,
     ) -> Result<Value, AppendError> {
         loop {
             match self.store.call_value(function, keys, args).await {
@@ -218,7 +220,10 @@ fn verdict(batch: Option<&Batch>, words: &[String]) -> Settled {
         (Some("ok" | "already"), _) => Settled::Finished,
         (Some("fenced"), _) => Settled::Fenced,
         (Some("error"), _) => Settled::Failed(words.get(1).cloned().unwrap_or_default()),
-        (_, Some(batch)) => batch.answer(words).map_or_else(|e| settled(&e), |_| Settled::Finished),
+        (_, Some(batch)) => {
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            batch.answer(&words).map_or_else(|e| settled(&e), |_| Settled::Finished)
+        }
         (_, None) => Settled::Failed(format!("the server answered {words:?}")),
     }
 }

@@ -255,7 +255,6 @@ mod tests {
             ("entity_type", "order".to_owned()),
             ("entity_id", key.to_owned()),
             ("version", "1".to_owned()),
-            ("after", format!("{{\"order/{key}\":{{}}}}")),
         ];
         let fields = fields.into_iter().map(|(n, v)| (n.as_bytes().to_vec(), v.into_bytes())).collect();
         RawEntry { id: Id::new(ms, 0), fields }.decode(&Kind::new("order").stream("updated")).unwrap()

@@ -1,0 +1,342 @@
+//! A batch of events as the append function takes it: keys and arguments, flat and in the order in
+//! which the function reads them (`functions/append.lua` and `cache.lua` name it). Sends nothing.
+
+use crate::error::{AppendError, AppendErrorKind};
+use crate::event::{CacheStep, Expected, NewEvent};
+use crate::kind::{is_valid_action, is_valid_id, is_valid_name};
+use crate::state::{self, Fields};
+use crate::words::Words;
+use crate::{Id, Layout, record};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+/// Buckets of remembered event ids. A bucket is compact while it holds fewer than 512 ids, so the
+/// buckets together hold two million in two windows at about 9 bytes each.
+const BUCKETS: u64 = 4096;
+/// What the function reads as one byte of a count, or unpacks at once.
+const FEW: usize = 1000;
+
+/// An event that is in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Appended {
+    /// Its place in the log.
+    pub id: Id,
+    /// The entity's version after it.
+    pub version: u64,
+    /// Its id, as given or made.
+    pub event_id: Uuid,
+}
+
+/// A batch as the append function takes it.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    /// The clock that its ids come from. It stands before the keys of all batches of a call.
+    pub(crate) clock: String,
+    pub(crate) keys: Words,
+    pub(crate) args: Words,
+    ids: Vec<Uuid>,
+}
+
+/// What the append function says of a batch.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Appended(Vec<Appended>),
+    /// All its event ids were used before.
+    Known(Vec<Uuid>),
+}
+
+fn invalid(index: usize, message: impl std::fmt::Display) -> AppendError {
+    AppendError::new(AppendErrorKind::Invalid, format!("event {index}: {message}"))
+}
+
+impl Batch {
+    /// Checks the events and lays them out.
+    pub(crate) fn new(layout: Layout, events: &[NewEvent]) -> Result<Self, AppendError> {
+        let Some(first) = events.first() else {
+            return Err(AppendError::new(AppendErrorKind::Invalid, "a batch holds at least one event"));
+        };
+        let family = first.kind.family;
+        let mut words = Laid { layout, keys: Words::default(), args: Words::default() };
+        let mut ids = Vec::with_capacity(events.len());
+        for (index, event) in events.iter().enumerate() {
+            if !layout.is_plain() && event.kind.family != family {
+                return Err(invalid(index, "in the tagged layout a batch stays within one family"));
+            }
+            let event_id = event.event_id.unwrap_or_else(Uuid::new_v4);
+            ids.push(event_id);
+            words.event(event, event_id).map_err(|message| invalid(index, message))?;
+        }
+        let mut args = Words::default();
+        args.push_number(events.len() as u64);
+        args.push_number(words.keys.len() as u64);
+        args.push_number(words.args.len() as u64 + 3);
+        args.extend(&words.args);
+        Ok(Self { clock: layout.clock(family), keys: words.keys, args, ids })
+    }
+
+    /// How many events it holds.
+    pub(crate) fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// What the append function answered.
+    pub(crate) fn answer(&self, words: &[&str]) -> Result<Answer, AppendError> {
+        let number = |i: usize| words.get(i).and_then(|w| w.parse::<u64>().ok()).unwrap_or(0);
+        let index = usize::try_from(number(1)).unwrap_or(0).saturating_sub(1);
+        let refused =
+            |kind, message: String| Err(AppendError::new(kind, format!("event {index}: {message}")));
+        match words.first().copied() {
+            Some("ok") => {
+                let appended = self.ids.iter().enumerate().map(|(i, event_id)| {
+                    let id = words.get(2 * i + 1).and_then(|w| w.parse().ok());
+                    let id = id.ok_or_else(|| unexpected(words))?;
+                    Ok(Appended { id, version: number(2 * i + 2), event_id: *event_id })
+                });
+                appended.collect::<Result<_, _>>().map(Answer::Appended)
+            }
+            Some("known") => Ok(Answer::Known(self.ids.clone())),
+            Some("conflict") => {
+                let actual = Some(number(2)).filter(|v| *v > 0);
+                let deleted = number(3) == 1;
+                let state = match (actual, deleted) {
+                    (None, _) => "it does not exist".to_owned(),
+                    (Some(v), true) => format!("it was deleted at version {v}"),
+                    (Some(v), false) => format!("its version is {v}"),
+                };
+                let kind = AppendErrorKind::Conflict { index, actual, deleted };
+                refused(kind, format!("the entity is not as expected: {state}"))
+            }
+            Some("duplicate") => Err(duplicate(index)),
+            Some("wrongtype") => {
+                let key = words.get(2..).unwrap_or_default().join(" ");
+                refused(
+                    AppendErrorKind::Refused,
+                    format!("key {key:?} holds what the store never wrote; nothing was written"),
+                )
+            }
+            Some("exhausted") => refused(
+                AppendErrorKind::Refused,
+                format!("stream {:?} has an entry whose id leaves no room for others", words.get(2)),
+            ),
+            _ => Err(unexpected(words)),
+        }
+    }
+}
+
+pub(crate) fn duplicate(index: usize) -> AppendError {
+    AppendError::new(
+        AppendErrorKind::DuplicateId,
+        format!("event {index}: its event id was used before with another content"),
+    )
+}
+
+pub(crate) fn unexpected(words: &[impl std::fmt::Debug]) -> AppendError {
+    AppendError::new(AppendErrorKind::Unavailable, format!("the server answered {words:?}"))
+}
+
+/// A number of 58 bits with a leading one: with the generation as a further decimal digit it stays
+/// below 2^63, so that a bucket of them is a compact set of integers.
+fn number_of(event_id: Uuid) -> u64 {
+    let hash = Sha256::digest(event_id.as_bytes());
+    let bits = hash.iter().take(8).fold(0_u64, |bits, byte| bits << 8 | u64::from(*byte));
+    bits >> 6 | 1 << 58
+}
+
+struct Laid {
+    layout: Layout,
+    keys: Words,
+    args: Words,
+}
+
+impl Laid {
+    fn event(&mut self, event: &NewEvent, event_id: Uuid) -> Result<(), String> {
+        let kind = event.kind;
+        let id = event.entity_id.as_str();
+        check_names(event)?;
+        let body = event.entity.as_deref().map_err(|e| format!("the entity's state: {e}"))?;
+        let fields =
+            Fields::of(body).map_err(|e| format!("the entity's state must be a JSON object: {e}"))?;
+        let own = kind.ordering_key(id);
+        let stream = kind.stream(event.action);
+        let mut others: Vec<&str> = Vec::new();
+        for key in &event.keys {
+            if !is_valid_id(key) {
+                return Err(format!("{key:?} is no ordering key"));
+            }
+            if *key != own && !others.contains(&key.as_str()) {
+                others.push(key);
+            }
+        }
+        let number = number_of(event_id);
+        self.keys.push(self.layout.stream(&stream));
+        self.keys.push(self.layout.seen(kind.family, number % BUCKETS));
+        self.keys.push(self.layout.record(kind.family, &own));
+        for key in &others {
+            self.keys.push(self.layout.record(kind.family, key));
+        }
+        let further = further_fields(event, &fields);
+        self.args.push_number(others.len() as u64);
+        self.args.push(record::name_on(&own, &stream).as_bytes());
+        self.args.push(event_id.hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes());
+        self.args.push_number(number);
+        match event.expected {
+            Expected::Any => self.args.push("*"),
+            Expected::None => self.args.push("0"),
+            Expected::Exists => self.args.push("+"),
+            Expected::Exactly(version) => self.args.push_number(version),
+        }
+        self.args.push_number(2 * further.len() as u64);
+        self.args.push(body);
+        self.args.push_number(event.schema.into());
+        for key in &others {
+            self.args.push(key);
+            self.args.push(record::name_on(key, &stream).as_bytes());
+        }
+        for (name, value) in further {
+            self.args.push(name);
+            self.args.push(value);
+        }
+        self.cache(event, &fields)
+    }
+
+    /// The part of the entity's cache, as `functions/cache.lua` reads it.
+    fn cache(&mut self, event: &NewEvent, fields: &Fields<'_>) -> Result<(), String> {
+        let (kind, id) = (event.kind, event.entity_id.as_str());
+        self.keys.push(self.layout.ids(kind));
+        self.keys.push(self.layout.entity(kind, id));
+        let mut shown = Words::default();
+        for (name, value) in fields.iter() {
+            if kind.lists.contains(&name) {
+                shown.push(name);
+                shown.push(self.layout.list(kind, name, id));
+            } else if let Some(text) = state::plain(value) {
+                shown.push(name);
+                shown.push(text.as_bytes());
+            }
+        }
+        for list in kind.lists.iter().filter(|list| fields.get(list).is_none()) {
+            shown.push(list);
+            shown.push(self.layout.list(kind, list, id));
+        }
+        self.args.push(id);
+        self.args.push(if event.cache == CacheStep::Remove { "1" } else { "0" });
+        self.args.push_number(shown.len() as u64);
+        self.args.push_number(kind.indexes.len() as u64);
+        self.args.push_number(kind.lists.len() as u64);
+        self.args.extend(&shown);
+        for field in kind.indexes {
+            self.keys.push(self.layout.index(kind, field));
+            let value = fields.get(field).and_then(state::plain);
+            self.args.push(field);
+            self.args.push(if value.is_some() { "1" } else { "0" });
+            self.args.push(value.unwrap_or_default().as_bytes());
+        }
+        for field in kind.lists {
+            self.keys.push(self.layout.list(kind, field, id));
+            let items = match fields.get(field).filter(|value| value.get() != "null") {
+                Some(value) => state::items(value)
+                    .ok_or_else(|| format!("field {field} is kept as a list, so it must be an array"))?,
+                None => Vec::new(),
+            };
+            self.args.push_number(items.len() as u64);
+            for item in &items {
+                self.args.push(item.as_bytes());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_names(event: &NewEvent) -> Result<(), String> {
+    let kind = event.kind;
+    for name in [kind.family, kind.name].iter().chain(kind.lists).chain(kind.indexes) {
+        if !is_valid_name(name) {
+            return Err(format!("{name:?} is no name: use letters, digits, - and _"));
+        }
+    }
+    if !is_valid_action(event.action) {
+        return Err(format!("{:?} is no action: use letters, digits and -", event.action));
+    }
+    if !is_valid_id(&event.entity_id) {
+        let id = &event.entity_id;
+        return Err(format!("{id:?} is no entity id: 1 to 256 bytes without control characters or braces"));
+    }
+    if event.keys.len() > FEW {
+        return Err(format!("{} ordering keys are too many", event.keys.len()));
+    }
+    Ok(())
+}
+
+/// Fields of the entry that most entries do without.
+fn further_fields<'a>(event: &'a NewEvent, fields: &Fields<'_>) -> Vec<(&'static str, &'a str)> {
+    let kind = event.kind;
+    let says_id = fields.get("id").is_some_and(|id| {
+        id.get().starts_with('"') && state::plain(id).is_some_and(|id| id == event.entity_id)
+    });
+    [
+        ("entity_type", (kind.name != kind.family).then_some(kind.name)),
+        ("entity_id", (!says_id).then_some(event.entity_id.as_str())),
+        ("removed", (event.cache == CacheStep::Remove).then_some("1")),
+        ("correlation_id", event.correlation_id.as_deref()),
+        ("causation_id", event.causation_id.as_deref()),
+        ("traceparent", event.traceparent.as_deref()),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some((name, value?)))
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Kind;
+    use serde_json::json;
+
+    const ORDER: Kind = Kind::new("order").lists(&["product_ids"]);
+
+    fn batch(events: &[NewEvent]) -> Result<Batch, AppendError> {
+        Batch::new(Layout::Plain, events)
+    }
+
+    #[test]
+    fn what_cannot_be_appended_is_refused_before_anything_is_sent() {
+        let state = json!({ "id": "1" });
+        for (event, says) in [
+            (NewEvent::put(ORDER, "cre:ated", "1", &state), "no action"),
+            (NewEvent::put(ORDER, "paid_in", "1", &state), "no action"),
+            (NewEvent::put(ORDER, "created", "a}b", &state), "no entity id"),
+            (NewEvent::put(ORDER, "created", "1", &json!([])), "JSON object"),
+            (NewEvent::put(ORDER, "created", "1", &json!({ "product_ids": 3 })), "array"),
+            (NewEvent::put(ORDER, "created", "1", &state).ordered_with("a{b"), "ordering key"),
+        ] {
+            let error = batch(&[event]).unwrap_err();
+            assert_eq!(error.kind(), AppendErrorKind::Invalid);
+            assert!(error.to_string().contains(says), "{error}");
+        }
+        assert_eq!(batch(&[]).unwrap_err().kind(), AppendErrorKind::Invalid);
+    }
+
+    #[test]
+    fn a_batch_of_two_families_is_refused_where_their_slots_differ() {
+        let events = ["order", "bill"].map(|name| NewEvent::put(Kind::new(name), "created", "1", &json!({})));
+        assert!(batch(&events).is_ok());
+        assert!(Batch::new(Layout::Tagged, &events).is_err());
+    }
+
+    #[test]
+    fn a_refusal_carries_the_actual_version() {
+        let batch = batch(&[NewEvent::put(ORDER, "created", "1", &json!({}))]).unwrap();
+        let kind = batch.answer(&["conflict", "1", "7", "0"]).unwrap_err().kind();
+        assert_eq!(kind, AppendErrorKind::Conflict { index: 0, actual: Some(7), deleted: false });
+    }
+
+    #[test]
+    fn the_number_of_an_event_id_fits_a_set_of_integers_whatever_its_generation() {
+        for event_id in [Uuid::nil(), Uuid::max(), Uuid::new_v4()] {
+            let number = number_of(event_id);
+            assert!(number.checked_mul(10).and_then(|n| i64::try_from(n + 9).ok()).is_some(), "{number}");
+            assert!(number >= 1 << 58);
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! What the store remembers of an ordering key, and what an entry says stood before it: a line of
+//! text, written by the append function and read here. Pure.
+//!
+//! A record: `3l updated=9-0 created=5-1`, that is version, state (`l` live, `r` removed, `-` no entity), where
+//! needed `@stream=id` (the entity's own last event, when events of others on its key came later), and the
+//! last event of each stream on the key, the newest first. A stream of the key's own family stands
+//! there by its action alone.
+
+use crate::event::After;
+use crate::{Id, StreamName};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+/// The last event of each stream on an ordering key.
+pub(crate) type Chain = BTreeMap<String, Id>;
+
+/// What is known of one ordering key.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Record {
+    /// The entity's version; 0 when there never was one.
+    pub(crate) version: u64,
+    /// Was its last event a deletion?
+    pub(crate) removed: bool,
+    /// The entity's last event.
+    pub(crate) last: Option<(StreamName, Id)>,
+    /// The last event of each stream on the key, of whatever entity.
+    pub(crate) chain: Chain,
+}
+
+impl Record {
+    /// The record of `key` (see [`crate::Kind::ordering_key`]); `None` when the text is none.
+    pub(crate) fn parse(key: &str, text: &str) -> Option<Self> {
+        let (head, chain) = text.split_once(' ').unwrap_or((text, ""));
+        let (head, own) = head.split_once('@').map_or((head, None), |(head, own)| (head, Some(own)));
+        let version = head.get(..head.len().checked_sub(1)?)?.parse().ok()?;
+        let removed = match head.as_bytes().last()? {
+            b'l' | b'-' => false,
+            b'r' => true,
+            _ => return None,
+        };
+        let last = match own.or_else(|| chain.split(' ').next()).filter(|_| version > 0) {
+            Some(pair) => Some(stream_and_id(key, pair)?),
+            None => None,
+        };
+        Some(Self { version, removed, last, chain: parse_chain(key, chain)? })
+    }
+}
+
+/// The name of a stream in the chain of a key: the action alone within the family that the key begins with.
+pub(crate) fn name_on<'a>(key: &str, stream: &'a StreamName) -> Cow<'a, str> {
+    match key.split_once('/') {
+        Some((kind, _)) if kind == stream.family => Cow::Borrowed(&stream.action),
+        _ => Cow::Owned(stream.to_string()),
+    }
+}
+
+fn stream_and_id(key: &str, pair: &str) -> Option<(StreamName, Id)> {
+    let (name, id) = pair.split_once('=')?;
+    let stream = if name.contains('_') {
+        StreamName::parse(name)?
+    } else {
+        StreamName::parse(&format!("{}_{name}", key.split_once('/')?.0))?
+    };
+    Some((stream, id.parse().ok()?))
+}
+
+fn parse_chain(key: &str, text: &str) -> Option<Chain> {
+    let mut chain = Chain::new();
+    for pair in text.split(' ').filter(|pair| !pair.is_empty()) {
+        let (stream, id) = stream_and_id(key, pair)?;
+        let last = chain.entry(stream.to_string()).or_insert(id);
+        *last = id.max(*last);
+    }
+    Some(chain)
+}
+
+/// The field `after` of an entry whose own ordering key is `own`: first the own key's chain, then a line
+/// for each further key with the key, a tab and its chain.
+pub(crate) fn parse_after(own: &str, text: &str) -> Option<After> {
+    let mut lines = text.split('\n');
+    let mut after = After::from([(own.to_owned(), parse_chain(own, lines.next().unwrap_or(""))?)]);
+    for line in lines {
+        let (key, chain) = line.split_once('\t')?;
+        after.insert(key.to_owned(), parse_chain(key, chain)?);
+    }
+    Some(after)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Kind;
+
+    const ACCOUNT: Kind = Kind::new("account");
+
+    #[test]
+    fn a_record_says_where_the_entity_stands() {
+        let record = Record::parse("account/7", "3l updated=9-0 note_created=6-0 created=5-1").unwrap();
+        assert_eq!((record.version, record.removed), (3, false));
+        assert_eq!(record.last, Some((ACCOUNT.stream("updated"), Id::new(9, 0))));
+        assert_eq!(record.chain["account_created"], Id::new(5, 1));
+        assert_eq!(record.chain["note_created"], Id::new(6, 0));
+        let record = Record::parse("account/7", "2r@deleted=8-0 note_created=9-0 deleted=8-0").unwrap();
+        assert_eq!(record.last, Some((ACCOUNT.stream("deleted"), Id::new(8, 0))));
+        assert!(record.removed);
+        let record = Record::parse("account/7", "0- note_created=9-0").unwrap();
+        assert_eq!((record.version, record.last), (0, None));
+    }
+
+    #[test]
+    fn what_is_no_record_is_none() {
+        for text in ["", "l", "3", "3x", "3l", "3l updated", "3l updated=", "3l =1-1", "-1l a=1-1"] {
+            assert_eq!(Record::parse("account/7", text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn after_names_the_own_key_even_when_nothing_stood_before() {
+        assert_eq!(parse_after("account/7", "").unwrap()["account/7"], Chain::new());
+        let after = parse_after("note/1", "\naccount/a b\tupdated=9-0 note_created=8-0\nbare\t").unwrap();
+        assert_eq!(after["note/1"], Chain::new());
+        assert_eq!(after["account/a b"]["account_updated"], Id::new(9, 0));
+        assert_eq!(after["bare"], Chain::new());
+        for text in ["x", "updated=1", "\nkey", "\nbare\tupdated=9-0"] {
+            assert_eq!(parse_after("account/7", text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_stream_has_one_name_on_a_key_whoever_writes_it() {
+        let stream = ACCOUNT.stream("created");
+        assert_eq!(name_on("account/7", &stream), "created");
+        assert_eq!(name_on("note/7", &stream), "account_created");
+        assert_eq!(name_on("bare", &stream), "account_created");
+    }
+}
