@@ -21,7 +21,7 @@ pub(super) fn check(facts: &Facts, layout: Layout, access: Access) -> Vec<Findin
     let mut findings = Findings { server: &facts.server, list: Vec::new() };
     kind(&mut findings, &facts.info);
     role(&mut findings, facts, layout, access);
-    memory(&mut findings, &facts.info);
+    memory(&mut findings, &facts.info, access);
     persistence(&mut findings, facts);
     rights(&mut findings, facts, layout);
     surroundings(&mut findings, facts);
@@ -125,11 +125,13 @@ fn role(f: &mut Findings<'_>, facts: &Facts, layout: Layout, access: Access) {
     }
 }
 
-fn memory(f: &mut Findings<'_>, info: &Info) {
+fn memory(f: &mut Findings<'_>, info: &Info, access: Access) {
     let policy = info.get("maxmemory_policy").unwrap_or("noeviction");
     if policy != "noeviction" {
+        // Who only looks adds nothing that could be dropped.
+        let severity = if access == Access::Full { Severity::Refuse } else { Severity::Warn };
         f.add(
-            Severity::Refuse,
+            severity,
             "maxmemory-policy",
             format!("maxmemory-policy is {policy}, so the server may drop events"),
             "CONFIG SET maxmemory-policy noeviction, and the same in its configuration file",

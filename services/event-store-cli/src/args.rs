@@ -1,0 +1,217 @@
+//! The command line.
+
+use crate::exit::CODES;
+use crate::when;
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use event_store::{Id, Layout, StreamName};
+
+/// Look at an event store on Redis Streams, and mend it.
+#[derive(Debug, Parser)]
+#[command(name = "eventstore", version, after_help = CODES, max_term_width = 100)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) server: Server,
+    /// Print JSON for programs instead of tables for people
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Which store.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Server {
+    /// The server: `redis://[user:password@]host:port[/db]`; several nodes of a Redis Cluster with commas
+    #[arg(
+        long,
+        global = true,
+        env = "EVENTSTORE_URL",
+        hide_env_values = true,
+        value_delimiter = ',',
+        default_value = "redis://127.0.0.1:6379",
+        value_name = "URL"
+    )]
+    pub(crate) url: Vec<String>,
+    /// How the store's keys are named: `tagged` on Redis Cluster
+    #[arg(long, global = true, env = "EVENTSTORE_LAYOUT", value_enum, default_value_t = LayoutName::Plain)]
+    pub(crate) layout: LayoutName,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum LayoutName {
+    Plain,
+    Tagged,
+}
+
+impl From<LayoutName> for Layout {
+    fn from(name: LayoutName) -> Self {
+        match name {
+            LayoutName::Plain => Self::Plain,
+            LayoutName::Tagged => Self::Tagged,
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// The streams of the log
+    #[command(after_help = "Example:\n  eventstore streams --bytes")]
+    Streams {
+        /// Estimate their memory on the server too
+        #[arg(long)]
+        bytes: bool,
+    },
+    /// The groups that read the log, how far they are and what they have parked
+    #[command(after_help = "Example:\n  eventstore groups\n  eventstore groups audit")]
+    Groups {
+        /// This group only, with its consumers
+        group: Option<String>,
+    },
+    /// The entries that a group has in hand: delivered and not finished
+    #[command(
+        after_help = "Example:\n  eventstore pending audit\n  eventstore pending audit --stream account_opened --limit 20"
+    )]
+    Pending(Pending),
+    /// The last events, and those that come
+    #[command(
+        after_help = "Example:\n  eventstore tail -n 20\n  eventstore tail --action opened --action closed --since 10m\n  eventstore tail --follow --entity 42"
+    )]
+    Tail(Tail),
+    /// The whole history of an entity, of a deleted one too
+    #[command(after_help = "Example:\n  eventstore entity 42\n  eventstore entity 42 --kind account --json")]
+    Entity {
+        /// The entity's id
+        id: String,
+        /// Its kind, where entities of several kinds have this id
+        #[arg(long)]
+        kind: Option<String>,
+        /// Whole states, not only their beginnings
+        #[arg(long)]
+        full: bool,
+    },
+    /// What groups have parked, and giving it back to them
+    #[command(subcommand)]
+    Dead(Dead),
+    /// What is wrong with this server for this use, and what to change
+    #[command(after_help = "Example:\n  eventstore doctor")]
+    Doctor,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Pending {
+    /// The group
+    pub(crate) group: String,
+    /// Entries of this stream only
+    #[arg(long, value_parser = stream)]
+    pub(crate) stream: Option<StreamName>,
+    /// Entries of this consumer only
+    #[arg(long)]
+    pub(crate) consumer: Option<String>,
+    /// At most so many
+    #[arg(long, default_value_t = 100, value_parser = at_least_one)]
+    pub(crate) limit: usize,
+    /// Those after this id: the next page
+    #[arg(long, default_value = "0-0")]
+    pub(crate) after: Id,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Tail {
+    /// Events of these streams only
+    #[arg(long, value_parser = stream, value_name = "STREAM")]
+    pub(crate) stream: Vec<StreamName>,
+    /// Events with these actions only
+    #[arg(long, value_name = "ACTION")]
+    pub(crate) action: Vec<String>,
+    /// Events of entities of this kind only
+    #[arg(long)]
+    pub(crate) kind: Option<String>,
+    /// Events of the entity with this id only
+    #[arg(long, value_name = "ID")]
+    pub(crate) entity: Option<String>,
+    /// Events from there on: an id, a time (2026-11-22T20:00:00Z), or a span before now (90s, 10m, 2h, 7d)
+    #[arg(long, value_parser = when::since)]
+    pub(crate) since: Option<Id>,
+    /// The last so many; default 10, or all with --since
+    #[arg(short = 'n', long, value_parser = at_least_one)]
+    pub(crate) number: Option<usize>,
+    /// Go on with the events that come, until Ctrl-C. Streams that begin later are not followed
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Whole states, not only their beginnings
+    #[arg(long)]
+    pub(crate) full: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Dead {
+    /// The dead letters of a group, in the order of their parking
+    #[command(after_help = "Example:\n  eventstore dead list audit")]
+    List {
+        /// The group
+        group: String,
+        /// At most so many
+        #[arg(long, default_value_t = 100, value_parser = at_least_one)]
+        limit: usize,
+    },
+    /// One dead letter with all its fields
+    #[command(after_help = "Example:\n  eventstore dead show audit 1548699678802-91")]
+    Show {
+        /// The group
+        group: String,
+        /// The letter's id, as `dead list` shows it
+        letter: Id,
+    },
+    /// Give dead letters back to their group, which handles them in order
+    #[command(
+        after_help = "Says how many there are and asks before it does anything. A replay that was cut off\ncan be asked for again: what was given back already is passed over.\n\nExample:\n  eventstore dead replay audit --all --dry-run\n  eventstore dead replay audit --key account/42 --yes"
+    )]
+    Replay(Replay),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Replay {
+    /// The group
+    pub(crate) group: String,
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// Say what would be given back, and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not ask
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Which {
+    /// All of them
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// These letters, by their ids
+    #[arg(long, value_name = "ID")]
+    pub(crate) letter: Vec<Id>,
+    /// Those of an entity (`account/42`) or another ordering key
+    #[arg(long)]
+    pub(crate) key: Option<String>,
+}
+
+fn stream(text: &str) -> Result<StreamName, String> {
+    StreamName::parse(text).ok_or_else(|| format!("{text:?} is no stream's name, such as account_opened"))
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|n| *n > 0).ok_or_else(|| "a number from 1".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Args::command().debug_assert();
+    }
+}

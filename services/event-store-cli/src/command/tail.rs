@@ -1,0 +1,133 @@
+//! `eventstore tail`.
+
+use super::log;
+use crate::args::{Server, Tail};
+use crate::connect;
+use crate::exit::{Done, Failure};
+use crate::output::{Out, remark};
+use event_store::inspect::Filter;
+use event_store::{Event, EventStore, Id, Layout, ReadError, StreamName};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+const LAST: usize = 10;
+/// How long to wait before a server that went away is asked again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+pub(super) async fn run(server: &Server, args: Tail, out: &mut Out) -> Result<Done, Failure> {
+    if !args.follow {
+        return tail(server, &args, out).await;
+    }
+    // Ctrl-C is how following ends, from the first line on.
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        done = tail(server, &args, out) => done,
+        _ = interrupt.recv() => Ok(Done::Fine),
+    }
+}
+
+async fn tail(server: &Server, args: &Tail, out: &mut Out) -> Result<Done, Failure> {
+    let store = connect::look(server).await?;
+    let streams: Vec<StreamName> = store
+        .streams()
+        .await?
+        .into_iter()
+        .filter(|s| args.stream.is_empty() || args.stream.contains(s))
+        .filter(|s| args.action.is_empty() || args.action.iter().any(|a| a == s.action()))
+        .collect();
+    if streams.is_empty() {
+        return Err(Failure::NotFound("there is no such stream; `eventstore streams` lists them".to_owned()));
+    }
+    let limit = args.number.unwrap_or(if args.since.is_some() { usize::MAX } else { LAST });
+    let filter = filter(args);
+    // What comes is what lies behind the ends as they are now; the last entries are read after that,
+    // and those that came in between are left to the follower.
+    let ends = if args.follow { ends(&store, &streams).await? } else { BTreeMap::new() };
+    for entry in store.inspect().recent(&streams, &filter, limit).await? {
+        if ends.get(&entry.stream).is_none_or(|end| entry.id <= *end) {
+            log::print(&entry, args.full, out)?;
+        }
+    }
+    if args.follow {
+        follow(&store, Layout::from(server.layout), ends, &filter, args.full, out).await?;
+    }
+    Ok(Done::Fine)
+}
+
+fn filter(args: &Tail) -> Filter {
+    let mut filter = Filter::default();
+    if let Some(kind) = &args.kind {
+        filter = filter.entity_type(kind);
+    }
+    if let Some(id) = &args.entity {
+        filter = filter.entity_id(id);
+    }
+    if let Some(since) = args.since {
+        filter = filter.since(since);
+    }
+    filter
+}
+
+/// The last entry of each stream.
+async fn ends(store: &EventStore, streams: &[StreamName]) -> Result<BTreeMap<StreamName, Id>, Failure> {
+    let infos = store.inspect().streams(streams, false).await?;
+    Ok(infos.into_iter().map(|s| (s.stream, s.last.unwrap_or(Id::ZERO))).collect())
+}
+
+/// Prints what comes, until nobody reads it any more.
+async fn follow(
+    store: &EventStore,
+    layout: Layout,
+    ends: BTreeMap<StreamName, Id>,
+    filter: &Filter,
+    full: bool,
+    out: &mut Out,
+) -> Result<(), Failure> {
+    // One reader in the plain layout; one per family where each may live on a server of its own.
+    let mut readers: BTreeMap<String, BTreeMap<StreamName, Id>> = BTreeMap::new();
+    for (stream, end) in ends {
+        let family = if layout == Layout::Plain { "" } else { stream.family() };
+        readers.entry(family.to_owned()).or_default().insert(stream, end);
+    }
+    let (sender, mut events) = mpsc::channel(1);
+    for streams in readers.into_values() {
+        tokio::spawn(read(store.clone(), streams, sender.clone()));
+    }
+    drop(sender);
+    while let Some(batch) = events.recv().await {
+        match batch {
+            Ok(batch) => {
+                for event in batch.iter().filter(|event| filter.fits(event)) {
+                    log::print_event(event, full, out)?;
+                }
+            }
+            Err(e) => remark(&format!("{e}; asking again")),
+        }
+    }
+    Ok(())
+}
+
+/// Sends what comes after the ends. Begins at the earliest of them and leaves out what lies before
+/// the end of its own stream.
+async fn read(
+    store: EventStore,
+    ends: BTreeMap<StreamName, Id>,
+    sender: mpsc::Sender<Result<Vec<Event>, ReadError>>,
+) {
+    let begin = ends.values().copied().min().unwrap_or(Id::ZERO);
+    let mut tail = store.tail(ends.keys().cloned().collect(), begin);
+    loop {
+        let batch = tail.next().await.map(|events| {
+            events.into_iter().filter(|e| ends.get(&e.stream).is_none_or(|end| e.id > *end)).collect()
+        });
+        let failed = batch.is_err();
+        if sender.send(batch).await.is_err() {
+            return;
+        }
+        if failed {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}

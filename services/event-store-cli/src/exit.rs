@@ -1,0 +1,70 @@
+//! How the program ends. The codes are part of its interface: scripts match on them.
+
+use event_store::{AppendError, ConnectError, ReadError};
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+/// The table of codes as the help shows it.
+pub(crate) const CODES: &str = "\
+Exit codes:
+  0  done
+  1  something is wrong: doctor has a warning or worse, verify found a difference
+  2  the command line is not understood, or an answer is needed and nobody is there to give it
+  3  the server cannot be reached, or is unfit for the store
+  4  what was named (an entity, a group, a dead letter) is not there
+  5  it failed on the way; what was printed before holds";
+
+/// A command that did what it was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Done {
+    Fine,
+    /// It was asked whether something is wrong, and there is.
+    Wrong,
+}
+
+/// A command that did not.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("{0}")]
+    Usage(String),
+    #[error("{0}")]
+    Server(#[from] ConnectError),
+    #[error("{0}")]
+    NotFound(String),
+    #[error("{0}")]
+    Failed(String),
+    /// Nobody reads the output any more, or it cannot be written.
+    #[error("output: {0}")]
+    Output(#[from] io::Error),
+}
+
+impl From<ReadError> for Failure {
+    fn from(e: ReadError) -> Self {
+        Self::Failed(e.to_string())
+    }
+}
+
+impl From<AppendError> for Failure {
+    fn from(e: AppendError) -> Self {
+        Self::Failed(e.to_string())
+    }
+}
+
+/// The code, after telling people why.
+pub(crate) fn code(result: Result<Done, Failure>) -> ExitCode {
+    let failure = match result {
+        Ok(Done::Fine) => return ExitCode::SUCCESS,
+        Ok(Done::Wrong) => return ExitCode::from(1),
+        // `eventstore tail | head` ends like this: that is no failure.
+        Err(Failure::Output(e)) if e.kind() == io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
+        Err(failure) => failure,
+    };
+    // Nothing is left to tell it to when this fails too.
+    let _ = writeln!(io::stderr(), "eventstore: {}", crate::output::plain(&failure.to_string()));
+    ExitCode::from(match failure {
+        Failure::Usage(_) => 2,
+        Failure::Server(_) => 3,
+        Failure::NotFound(_) => 4,
+        Failure::Failed(_) | Failure::Output(_) => 5,
+    })
+}

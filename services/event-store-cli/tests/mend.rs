@@ -1,0 +1,138 @@
+//! What the command changes, and how it fails: every fault has its exit code.
+#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use event_store::testing::{Line, Proxy, Redis, free_port};
+use std::process::Stdio;
+use std::time::Duration;
+use support::{eventually, filled, program, put, run};
+
+#[tokio::test]
+async fn a_replay_says_how_many_first_and_does_nothing_without_a_yes() {
+    let s = filled().await;
+    let seen = s.run(&["dead", "replay", "audit", "--all", "--dry-run"]).ok();
+    assert_eq!(seen, "1 would be given back to audit\n");
+    let unasked = s.run(&["dead", "replay", "audit", "--all"]);
+    assert_eq!(unasked.code, 2);
+    assert!(
+        unasked.err.contains("1 dead letters would be given back") && unasked.err.contains("--yes"),
+        "{unasked:?}"
+    );
+    assert_eq!(
+        s.command::<(u64, redis::Value, redis::Value, redis::Value)>(&[
+            "XPENDING",
+            "events:account_opened",
+            "audit"
+        ])
+        .await
+        .0,
+        0
+    );
+    assert_eq!(s.run(&["dead", "list", "audit", "--json"]).json().as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_replayed_letter_is_handled_again_and_one_that_is_none_any_more_is_not_found() {
+    let s = filled().await;
+    let letters = s.run(&["dead", "list", "audit", "--json"]).json();
+    let letter = letters[0]["letter"].as_str().unwrap();
+    assert_eq!(
+        (&letters[0]["stream"], &letters[0]["keys"][0]),
+        (&"account_opened".into(), &"account/42".into())
+    );
+    let whole = s.run(&["dead", "show", "audit", letter, "--json"]).json();
+    assert!(whole["raw"].as_array().unwrap().iter().any(|f| f["name"] == "entity"), "{whole}");
+    let replayed = s.run(&["dead", "replay", "audit", "--key", "account/42", "--yes", "--json"]).json();
+    assert_eq!((&replayed["found"], &replayed["replayed"]), (&1.into(), &1.into()));
+    for words in [&["show", "audit", letter][..], &["replay", "audit", "--letter", letter, "--yes"]] {
+        assert_eq!(s.run(&[&["dead"][..], words].concat()).code, 4, "{words:?}");
+    }
+    s.run_auditor_until(1, 0).await;
+    let again = s.run(&["dead", "list", "audit", "--json"]).json();
+    assert_ne!(again[0]["letter"], letter, "handled and parked anew");
+    assert_eq!(again[0]["id"], letters[0]["id"]);
+}
+
+#[tokio::test]
+async fn a_replay_that_is_killed_and_asked_for_again_gives_each_letter_back_once() {
+    const LETTERS: u64 = 400;
+    let s = filled().await;
+    for n in 0..LETTERS / 100 {
+        s.store.append((0..100).map(|i| put("changed", "42", n * 100 + i)).collect()).await.unwrap();
+    }
+    s.run_auditor_until(LETTERS + 1, 0).await;
+    let letters = s.store.dead_letters("audit", "account");
+    let proxy = Proxy::start(s.redis.port()).await.unwrap();
+    proxy.set(Line::Late(Duration::from_millis(150)));
+    let mut child = program(&proxy.url(), &["dead", "replay", "audit", "--all", "--yes"])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    eventually("some are given back", async || letters.count().await.unwrap() <= LETTERS).await;
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let left = letters.count().await.unwrap();
+    assert!(left > 0, "it was killed too late for this test");
+    let ended = s.run(&["dead", "replay", "audit", "--all", "--yes", "--json"]).json();
+    assert_eq!(ended["replayed"], left);
+    let (opened, changed): (u64, u64) = (
+        s.command::<(u64, redis::Value, redis::Value, redis::Value)>(&[
+            "XPENDING",
+            "events:account_opened",
+            "audit",
+        ])
+        .await
+        .0,
+        s.command::<(u64, redis::Value, redis::Value, redis::Value)>(&[
+            "XPENDING",
+            "events:account_changed",
+            "audit",
+        ])
+        .await
+        .0,
+    );
+    assert_eq!((opened, changed, letters.count().await.unwrap()), (1, LETTERS, 0));
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_is_code_3_and_no_password_is_printed() {
+    let ended = run(&format!("redis://me:s3cret@127.0.0.1:{}", free_port()), &["streams"]);
+    assert_eq!(ended.code, 3, "{ended:?}");
+    assert!(ended.err.contains("127.0.0.1") && !ended.err.contains("s3cret"), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_code_3_and_not_printed_either() {
+    let redis = Redis::start_with(&["--requirepass", "right"]);
+    let bad = redis.url().replace("redis://", "redis://:wr0ng@");
+    for words in [&["streams"][..], &["doctor"], &["--help"]] {
+        let ended = run(&bad, words);
+        assert!(!format!("{ended:?}").contains("wr0ng"), "{ended:?}");
+        assert_eq!(ended.code, if words == ["--help"] { 0 } else { 3 }, "{ended:?}");
+    }
+    assert_eq!(run(&redis.url().replace("redis://", "redis://:right@"), &["doctor"]).code, 0);
+    let odd = run("http://me:s3cret@host", &["streams"]);
+    assert!(odd.code == 3 && !odd.err.contains("s3cret"), "{odd:?}");
+}
+
+#[tokio::test]
+async fn doctor_names_what_is_wrong_and_how_to_mend_it_where_the_store_refuses_to_open() {
+    let s = filled().await;
+    let fit = s.run(&["doctor"]);
+    assert_eq!(fit.code, 0, "{fit:?}");
+    assert!(fit.out.ends_with("The server is fit.\n"), "{fit:?}");
+    let () = s.command(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]).await;
+    let ended = s.run(&["doctor", "--json"]);
+    assert_eq!(ended.code, 1);
+    let findings: serde_json::Value = serde_json::from_str(&ended.out).unwrap();
+    assert_eq!(
+        (&findings[0]["severity"], &findings[0]["subject"]),
+        (&"refuse".into(), &"maxmemory-policy".into())
+    );
+    assert!(s.run(&["doctor"]).out.contains("CONFIG SET maxmemory-policy noeviction"));
+    assert_eq!(s.run(&["streams"]).code, 0, "looking harms nothing");
+    let refused = s.run(&["dead", "replay", "audit", "--all", "--yes"]);
+    assert_eq!(refused.code, 3, "{refused:?}");
+    assert_eq!(s.run(&["dead", "list", "audit", "--json"]).json().as_array().unwrap().len(), 1);
+}
