@@ -4,16 +4,10 @@ use crate::args::{Dead, Replay, Server, Which};
 use crate::exit::{Done, Failure};
 use crate::output::{Column, Out, plain, remark};
 use crate::{connect, view, when};
-use event_store::{DeadLetter, DeadLetters, EventStore, Id, Layout};
+use event_store::{DeadLetter, DeadLetters, EventStore, GivenBack, Id, Layout, Select};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
-
-/// So many letters are given back in one step on the server; one that is killed in between has given
-/// back the earlier ones.
-const STEP: usize = 200;
-/// As many as there are: what the server takes for a count.
-const EVERY: usize = usize::MAX >> 1;
 
 pub(super) async fn run(server: &Server, dead: Dead, out: &mut Out) -> Result<Done, Failure> {
     match dead {
@@ -36,7 +30,7 @@ async fn boxes(store: &EventStore, server: &Server, group: &str) -> Result<Vec<D
 async fn letters(boxes: &[DeadLetters], limit: usize) -> Result<Vec<DeadLetter>, Failure> {
     let mut letters = Vec::new();
     for letter_box in boxes {
-        letters.extend(letter_box.list(limit).await?);
+        letters.extend(letter_box.list(Id::ZERO, limit).await?);
     }
     letters.sort_by_key(|l| l.letter);
     letters.truncate(limit);
@@ -84,12 +78,15 @@ async fn list(server: &Server, group: &str, limit: usize, out: &mut Out) -> Resu
 
 async fn show(server: &Server, group: &str, letter: Id, out: &mut Out) -> Result<Done, Failure> {
     let store = connect::look(server).await?;
-    let all = letters(&boxes(&store, server, group).await?, EVERY).await?;
-    let Some(found) = all.iter().find(|l| l.letter == letter) else {
+    let mut found = None;
+    for letter_box in boxes(&store, server, group).await? {
+        found = found.or(letter_box.get(letter).await?);
+    }
+    let Some(found) = found else {
         return Err(Failure::NotFound(format!("the group {group:?} has no dead letter {letter}")));
     };
     if out.json {
-        out.value(&view::whole_letter(found))?;
+        out.value(&view::whole_letter(&found))?;
         return Ok(Done::Fine);
     }
     for (name, value) in [
@@ -115,54 +112,71 @@ async fn show(server: &Server, group: &str, letter: Id, out: &mut Out) -> Result
     Ok(Done::Fine)
 }
 
-/// The letters that are meant, in the order of their events.
-fn chosen(letters: Vec<DeadLetter>, which: &Which) -> Vec<DeadLetter> {
-    let mut chosen: Vec<DeadLetter> = letters
-        .into_iter()
-        .filter(|l| {
-            which.all
-                || which.letter.contains(&l.letter)
-                || which.key.as_ref().is_some_and(|k| l.keys.contains(k))
-        })
-        .collect();
-    chosen.sort_by_key(|l| l.id);
-    chosen
+fn select(which: &Which) -> Select {
+    match &which.key {
+        Some(key) => Select::Key(key.clone()),
+        None if which.all => Select::All,
+        None => Select::Letters(which.letter.clone()),
+    }
+}
+
+fn sum(parts: &[GivenBack]) -> GivenBack {
+    let mut sum = GivenBack::default();
+    for part in parts {
+        sum.moved += part.moved;
+        sum.behind += part.behind;
+        sum.lost += part.lost;
+    }
+    sum
 }
 
 async fn replay(server: &Server, args: &Replay, out: &mut Out) -> Result<Done, Failure> {
-    let store = if args.dry_run { connect::look(server).await? } else { connect::change(server).await? };
+    let store = connect::change(server).await?;
     let boxes = boxes(&store, server, &args.group).await?;
-    let mut meant = Vec::new();
-    for letter_box in boxes {
-        let letters = chosen(letter_box.list(EVERY).await?, &args.which);
-        meant.push((letter_box, letters));
+    let select = select(&args.which);
+    let mut parts = Vec::new();
+    for letter_box in &boxes {
+        parts.push(letter_box.preview(&select).await?);
     }
-    let count: usize = meant.iter().map(|(_, letters)| letters.len()).sum();
-    if count == 0 && !args.which.all {
+    let meant = sum(&parts);
+    if meant == GivenBack::default() && !args.which.all {
         return Err(Failure::NotFound(format!("the group {:?} has no such dead letter", args.group)));
     }
-    let mut given_back = 0;
-    if !args.dry_run && count > 0 && (args.yes || confirmed(count, &args.group)?) {
-        for (letter_box, letters) in &meant {
-            for step in letters.chunks(STEP) {
-                given_back += letter_box.replay(step).await?;
-            }
+    let go = !args.dry_run && meant.moved > 0 && (args.yes || confirmed(meant.moved, &args.group)?);
+    parts.clear();
+    if go {
+        for letter_box in &boxes {
+            parts.push(letter_box.replay(&select).await?);
         }
     }
+    let given = sum(&parts);
+    let left = if go { given } else { meant };
     if out.json {
-        out.value(
-            &json!({ "group": args.group, "found": count, "replayed": given_back, "dry_run": args.dry_run }),
-        )?;
-    } else if args.dry_run {
-        out.line(format!("{count} would be given back to {}", args.group))?;
+        out.value(&json!({
+            "group": args.group, "dry_run": args.dry_run, "found": meant.moved, "replayed": given.moved,
+            "behind": left.behind, "lost": left.lost,
+        }))?;
+        return Ok(Done::Fine);
+    }
+    if args.dry_run {
+        out.line(format!("{} would be given back to {}", meant.moved, args.group))?;
     } else {
-        out.line(format!("{given_back} of {count} given back to {}", args.group))?;
+        out.line(format!("{} of {} given back to {}", given.moved, meant.moved, args.group))?;
+    }
+    if left.behind > 0 {
+        out.line(format!(
+            "{} stay: an earlier event of theirs is a dead letter too, which was not chosen",
+            left.behind
+        ))?;
+    }
+    if left.lost > 0 {
+        out.line(format!("{} stay: the log has their entries no more", left.lost))?;
     }
     Ok(Done::Fine)
 }
 
 /// Asks the person at the terminal; without one there is nobody to ask.
-fn confirmed(count: usize, group: &str) -> Result<bool, Failure> {
+fn confirmed(count: u64, group: &str) -> Result<bool, Failure> {
     let stdin = io::stdin();
     if !stdin.is_terminal() {
         return Err(Failure::Usage(format!(
