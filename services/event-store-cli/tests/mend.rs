@@ -59,7 +59,7 @@ async fn a_replay_that_is_killed_and_asked_for_again_gives_each_letter_back_once
     const LETTERS: u64 = 400;
     let s = filled().await;
     for n in 0..LETTERS / 100 {
-        s.store.append((0..100).map(|i| put("changed", "42", n * 100 + i)).collect()).await.unwrap();
+        s.store.append((0..100).map(|i| put("changed", &format!("42-{n}-{i}"), i)).collect()).await.unwrap();
     }
     s.run_auditor_until(LETTERS + 1, 0).await;
     let letters = s.store.dead_letters("audit", "account");

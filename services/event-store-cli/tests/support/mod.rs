@@ -77,7 +77,7 @@ struct Auditor;
 
 impl Handler for Auditor {
     async fn handle(&self, event: &Event) -> Outcome {
-        if event.entity_id == "42" {
+        if event.entity_id.starts_with("42") {
             Outcome::Park("odd \x1b[31mamount".to_owned())
         } else {
             Outcome::Done(Vec::new())
