@@ -1,30 +1,37 @@
 //! The mails about money: please pay, and thank you for paying.
 
-use chassis::events;
-use chassis::kinds::{BILLING, ORDER};
-use domain::{Mail, mail};
-use event_store::{Event, Handler, Outcome, Subscription};
+use chassis::events::{self, Billings, Orders};
+use domain::mail;
+use event_store::{Event, Outcome, Subscription, TypedEvent, TypedHandler};
+
+event_store::events! {
+    /// What may be a reason to write about money.
+    #[derive(Debug)]
+    pub enum Money {
+        /// Something happened to an order.
+        Ordered(Orders) = put "updated",
+        /// Somebody paid.
+        Paid(Billings) = put "created",
+    }
+}
 
 /// The subscription of one consumer.
 #[must_use]
 pub fn subscription(consumer: &str) -> Subscription {
-    events::subscription("billing", consumer).streams([ORDER.stream("updated"), BILLING.stream("created")])
+    events::subscription("billing", consumer).streams(Money::streams())
 }
 
 /// Handles events of orders and billings.
 #[derive(Debug)]
 pub struct Mails;
 
-impl Handler for Mails {
-    async fn handle(&self, event: &Event) -> Outcome {
-        events::asking_for(due(event))
-    }
-}
+impl TypedHandler for Mails {
+    type Event = Money;
 
-fn due(event: &Event) -> Result<Option<Mail>, Outcome> {
-    Ok(match (event.entity_type.as_str(), event.action()) {
-        ("order", "updated") => mail::transfer(event.event_id, &events::decode(event)?),
-        ("billing", "created") => Some(mail::receipt(event.event_id, &events::decode(event)?)),
-        _ => None,
-    })
+    async fn handle(&self, money: Money, entry: &Event) -> Outcome {
+        events::asking_for(match money {
+            Money::Ordered(order) => mail::transfer(entry.event_id, &order),
+            Money::Paid(billing) => Some(mail::receipt(entry.event_id, &billing)),
+        })
+    }
 }

@@ -5,10 +5,11 @@ use axum::extract::State;
 use axum::routing::{post, put};
 use axum::{Json, Router};
 use chassis::classic::{self, CausedBy, EntityId};
+use chassis::events::Billings;
 use chassis::kinds::{BILLING, ORDER};
-use chassis::{Context, Problem, RawJson, events};
+use chassis::{Context, Problem, RawJson};
 use domain::{Billing, BillingDraft, BillingError, BillingUpdate, FieldError, Invalid, Order};
-use event_store::{Entity, EventStore, Expected};
+use event_store::{Entity, EntityType, EventStore, Expected};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The commands.
@@ -41,7 +42,7 @@ async fn create(
     if !errors.is_empty() {
         return Err(Invalid::unprocessable(errors).into());
     }
-    let event = |billing| events::billing("created", billing).expect(Expected::None).caused_by(&context);
+    let event = |billing| Billings::put("created", billing).expect(Expected::None).caused_by(&context);
     classic::append_all(&store, billings.iter().map(event).collect()).await?;
     Ok(Json(ids))
 }
@@ -93,7 +94,7 @@ async fn replace(
     let change = |entity: &Entity| {
         let billing: Billing = classic::decoded(entity)?;
         let changed = bill(order.as_ref(), None, |order| billing.update(&update, order))?;
-        Ok(events::billing("updated", &changed).caused_by(&context))
+        Ok(Billings::put("updated", &changed).caused_by(&context))
     };
     classic::modify(&store, BILLING, &id, change).await?;
     Ok(Json(true))
@@ -105,7 +106,7 @@ async fn remove(
     context: Context,
 ) -> Result<Json<bool>, Problem> {
     let remove =
-        |entity: &Entity| Ok(events::billing_deleted(&classic::decoded(entity)?).caused_by(&context));
+        |entity: &Entity| Ok(Billings::remove("deleted", &classic::decoded(entity)?).caused_by(&context));
     classic::modify(&store, BILLING, &id, remove).await?;
     Ok(Json(true))
 }

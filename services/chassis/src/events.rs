@@ -1,39 +1,101 @@
-//! Events of entities that belong to a customer. All of them are ordered with that customer's
-//! others, so that whoever mails a customer does it in the order in which things happened. Made
-//! here only, because one event without the key would break the order of all. And what every
-//! handler of events does alike: how it subscribes, how it reads what an event carries.
+//! What the events of each kind carry, and with which others they are ordered: all of an order, a
+//! billing or a mail with those of its customer, so that whoever mails a customer does it in the
+//! order in which things happened. Said here only, because one event without the key would break
+//! the order of all. And what every handler of events does alike.
 
-use crate::kinds::{BILLING, CUSTOMER, MAIL, ORDER};
-use domain::{Billing, Mail, Order};
-use event_store::{Event, NewEvent, Outcome, Subscription};
-use serde::de::DeserializeOwned;
+use crate::kinds::{BILLING, CUSTOMER, INVENTORY, MAIL, ORDER, RESERVATION};
+use domain::{Billing, Customer, Inventory, Mail, Order, Reservation};
+use event_store::{EntityType, Kind, Outcome, Subscription};
 use std::time::Duration;
 
-/// An event that leaves an order in this state.
-pub fn order(action: &'static str, order: &Order) -> NewEvent {
-    NewEvent::put(ORDER, action, &order.id, order).ordered_with(CUSTOMER.ordering_key(&order.customer_id))
+/// Customers and their events.
+#[derive(Debug)]
+pub struct Customers;
+
+impl EntityType for Customers {
+    type State = Customer;
+    const KIND: Kind = CUSTOMER;
+
+    fn id(customer: &Customer) -> &str {
+        &customer.id
+    }
 }
 
-/// The event of an order's end.
-pub fn order_deleted(last: &Order) -> NewEvent {
-    NewEvent::remove(ORDER, "deleted", &last.id, last).ordered_with(CUSTOMER.ordering_key(&last.customer_id))
+/// Orders and their events.
+#[derive(Debug)]
+pub struct Orders;
+
+impl EntityType for Orders {
+    type State = Order;
+    const KIND: Kind = ORDER;
+
+    fn id(order: &Order) -> &str {
+        &order.id
+    }
+
+    fn ordered_with(order: &Order) -> Vec<String> {
+        vec![CUSTOMER.ordering_key(&order.customer_id)]
+    }
 }
 
-/// An event that leaves a billing in this state.
-pub fn billing(action: &'static str, billing: &Billing) -> NewEvent {
-    NewEvent::put(BILLING, action, &billing.id, billing)
-        .ordered_with(CUSTOMER.ordering_key(&billing.customer.id))
+/// The stock and its events.
+#[derive(Debug)]
+pub struct Inventories;
+
+impl EntityType for Inventories {
+    type State = Inventory;
+    const KIND: Kind = INVENTORY;
+
+    fn id(inventory: &Inventory) -> &str {
+        &inventory.id
+    }
 }
 
-/// The event of a billing's end.
-pub fn billing_deleted(last: &Billing) -> NewEvent {
-    NewEvent::remove(BILLING, "deleted", &last.id, last)
-        .ordered_with(CUSTOMER.ordering_key(&last.customer.id))
+/// What orders hold of the stock, and the decisions about it.
+#[derive(Debug)]
+pub struct Reservations;
+
+impl EntityType for Reservations {
+    type State = Reservation;
+    const KIND: Kind = RESERVATION;
+
+    fn id(reservation: &Reservation) -> &str {
+        &reservation.id
+    }
 }
 
-/// An event that leaves a mail in this state: requested, sent or failed.
-pub fn mail(action: &'static str, mail: &Mail) -> NewEvent {
-    NewEvent::put(MAIL, action, &mail.id, mail).ordered_with(CUSTOMER.ordering_key(&mail.customer_id))
+/// Payments and their events.
+#[derive(Debug)]
+pub struct Billings;
+
+impl EntityType for Billings {
+    type State = Billing;
+    const KIND: Kind = BILLING;
+
+    fn id(billing: &Billing) -> &str {
+        &billing.id
+    }
+
+    fn ordered_with(billing: &Billing) -> Vec<String> {
+        vec![CUSTOMER.ordering_key(&billing.customer.id)]
+    }
+}
+
+/// Mails: requested, sent or failed.
+#[derive(Debug)]
+pub struct Mails;
+
+impl EntityType for Mails {
+    type State = Mail;
+    const KIND: Kind = MAIL;
+
+    fn id(mail: &Mail) -> &str {
+        &mail.id
+    }
+
+    fn ordered_with(mail: &Mail) -> Vec<String> {
+        vec![CUSTOMER.ordering_key(&mail.customer_id)]
+    }
 }
 
 /// A service's subscription: its group is its name. Handlers here take milliseconds, so a consumer
@@ -45,18 +107,11 @@ pub fn subscription(service: &str, consumer: &str) -> Subscription {
         .retry(Duration::from_millis(50), Duration::from_secs(5))
 }
 
-/// What an event carries; an event that carries something else is parked, for it will never be
-/// understood by this version.
-pub fn decode<T: DeserializeOwned>(event: &Event) -> Result<T, Outcome> {
-    event.decode().map_err(|error| Outcome::Park(error.to_string()))
-}
-
 /// What a handler makes of an event when all that it may do is to ask for one mail.
 #[must_use]
-pub fn asking_for(mail_due: Result<Option<Mail>, Outcome>) -> Outcome {
-    match mail_due {
-        Ok(Some(due)) => Outcome::Done(vec![mail("requested", &due)]),
-        Ok(None) => Outcome::Skip("no mail is due".to_owned()),
-        Err(outcome) => outcome,
+pub fn asking_for(due: Option<Mail>) -> Outcome {
+    match due {
+        Some(mail) => Outcome::Done(vec![Mails::put("requested", &mail)]),
+        None => Outcome::Skip("no mail is due".to_owned()),
     }
 }

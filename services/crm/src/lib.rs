@@ -2,11 +2,11 @@
 //! goes and when an order is confirmed. It owns nothing and has no HTTP API.
 
 use chassis::config::{CommonArgs, RedisArgs};
-use chassis::kinds::{CUSTOMER, ORDER};
-use chassis::{App, BoxError, Service, events};
+use chassis::events::{self, Customers, Orders};
+use chassis::{App, BoxError, Service};
 use clap::Parser;
-use domain::{Mail, mail};
-use event_store::{Event, Handler, Outcome, Subscription};
+use domain::mail;
+use event_store::{Event, Outcome, Subscription, Typed, TypedEvent, TypedHandler};
 use std::process::ExitCode;
 
 /// Configuration of the service.
@@ -32,39 +32,45 @@ impl Args {
     }
 }
 
+event_store::events! {
+    /// What a customer may be written about.
+    #[derive(Debug)]
+    pub enum News {
+        /// Somebody is a customer now.
+        Came(Customers) = put "created",
+        /// Somebody is one no more.
+        Went(Customers) = remove "deleted",
+        /// Something happened to an order.
+        Ordered(Orders) = put "updated",
+    }
+}
+
 /// The subscription of one consumer.
 #[must_use]
 pub fn subscription(consumer: &str) -> Subscription {
-    events::subscription("crm", consumer).streams([
-        CUSTOMER.stream("created"),
-        CUSTOMER.stream("deleted"),
-        ORDER.stream("updated"),
-    ])
+    events::subscription("crm", consumer).streams(News::streams())
 }
 
 /// Handles events of customers and orders.
 #[derive(Debug)]
 pub struct Correspondence;
 
-impl Handler for Correspondence {
-    async fn handle(&self, event: &Event) -> Outcome {
-        events::asking_for(due(event))
-    }
-}
+impl TypedHandler for Correspondence {
+    type Event = News;
 
-fn due(event: &Event) -> Result<Option<Mail>, Outcome> {
-    Ok(match (event.entity_type.as_str(), event.action()) {
-        ("customer", "created") => Some(mail::welcome(event.event_id, &events::decode(event)?)),
-        ("customer", "deleted") => Some(mail::goodbye(event.event_id, &events::decode(event)?)),
-        ("order", "updated") => mail::thank_you(event.event_id, &events::decode(event)?),
-        _ => None,
-    })
+    async fn handle(&self, news: News, entry: &Event) -> Outcome {
+        events::asking_for(match news {
+            News::Came(customer) => Some(mail::welcome(entry.event_id, &customer)),
+            News::Went(customer) => Some(mail::goodbye(entry.event_id, &customer)),
+            News::Ordered(order) => mail::thank_you(entry.event_id, &order),
+        })
+    }
 }
 
 /// Sets the service up.
 pub async fn setup(app: App, args: Args) -> Result<(), BoxError> {
     let store = app.connect(&args.redis).await;
-    app.subscribe(&store, subscription(app.consumer()), Correspondence);
+    app.subscribe(&store, subscription(app.consumer()), Typed(Correspondence));
     Ok(())
 }
 

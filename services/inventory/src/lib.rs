@@ -13,7 +13,7 @@ use chassis::config::StoreApiArgs;
 use chassis::{App, BoxError, Service, classic, kinds};
 use clap::Parser;
 use domain::{Inventory, InventoryDraft};
-use event_store::{EventStore, Kind};
+use event_store::{EventStore, Kind, Typed};
 use std::process::ExitCode;
 
 /// Configuration of the service.
@@ -59,7 +59,7 @@ pub fn routes(store: EventStore) -> Router {
 /// Sets the service up.
 pub async fn setup(app: App, args: Args) -> Result<(), BoxError> {
     let store = app.connect(&args.base.redis).await;
-    app.subscribe(&store, reserve::subscription(app.consumer()), reserve::Reserve::new(store.clone()));
+    app.subscribe(&store, reserve::subscription(app.consumer()), Typed(reserve::Reserve::new(store.clone())));
     app.serve(routes(store));
     Ok(())
 }

@@ -1,11 +1,14 @@
 //! Reserving: reads what a decision needs, lets `domain` decide, and turns the plan into events
 //! that are accepted only while everything is still as it was read. Decides nothing itself.
 
-use chassis::events;
-use chassis::kinds::{INVENTORY, ORDER, RESERVATION};
+use chassis::events::{self, Inventories, Orders, Reservations};
+use chassis::kinds::{INVENTORY, RESERVATION};
 use domain::stock::{self, Demand, Plan, Versioned};
-use domain::{Inventory, Order, Reservation, Verdict};
-use event_store::{Entity, Event, EventStore, Expected, Handler, NewEvent, Outcome, ReadError, Subscription};
+use domain::{Inventory, Reservation, Verdict};
+use event_store::{
+    Entity, EntityType, Event, EventStore, Expected, NewEvent, Outcome, ReadError, Subscription, TypedEvent,
+    TypedHandler,
+};
 use futures_util::future::try_join_all;
 use std::collections::BTreeSet;
 
@@ -14,12 +17,23 @@ use std::collections::BTreeSet;
 /// third of the wait that four at once gave, and costs nothing where nobody competes.
 const CONCURRENCY: usize = 1;
 
+event_store::events! {
+    /// What may change what an order holds.
+    #[derive(Debug)]
+    pub enum Request {
+        /// There is a new order.
+        Placed(Orders) = put "created",
+        /// An order changed, perhaps in what it wants.
+        Changed(Orders) = put "updated",
+        /// An order is gone.
+        Deleted(Orders) = remove "deleted",
+    }
+}
+
 /// The subscription of one consumer.
 #[must_use]
 pub fn subscription(consumer: &str) -> Subscription {
-    events::subscription("inventory", consumer)
-        .streams(["created", "updated", "deleted"].map(|action| ORDER.stream(action)))
-        .concurrency(CONCURRENCY)
+    events::subscription("inventory", consumer).streams(Request::streams()).concurrency(CONCURRENCY)
 }
 
 /// Handles events of orders.
@@ -59,12 +73,11 @@ fn versioned<T: serde::de::DeserializeOwned>(
     entities.into_iter().flatten().map(one).collect()
 }
 
-impl Handler for Reserve {
-    async fn handle(&self, event: &Event) -> Outcome {
-        let order: Order = match events::decode(event) {
-            Ok(order) => order,
-            Err(park) => return park,
-        };
+impl TypedHandler for Reserve {
+    type Event = Request;
+
+    async fn handle(&self, request: Request, _: &Event) -> Outcome {
+        let (Request::Placed(order) | Request::Changed(order) | Request::Deleted(order)) = request;
         let demand = match Demand::of(&order) {
             Ok(demand) => demand,
             Err(reason) => return Outcome::Skip(reason.to_owned()),
@@ -79,17 +92,16 @@ impl Handler for Reserve {
 
 /// The plan's events: all of them, under the versions it was made on, or none.
 fn outputs(plan: &Plan) -> Vec<NewEvent> {
-    let inventories = plan.inventories.iter().map(|stock| {
-        NewEvent::put(INVENTORY, "updated", &stock.value.id, &stock.value)
-            .expect(Expected::Exactly(stock.version))
-    });
+    let inventories = plan
+        .inventories
+        .iter()
+        .map(|stock| Inventories::put("updated", &stock.value).expect(Expected::Exactly(stock.version)));
     let reservations = plan.reservations.iter().map(|(reservation, verdict, version)| {
         let action = match verdict {
             Verdict::Reserved => "reserved",
             Verdict::Rejected => "rejected",
         };
-        NewEvent::put(RESERVATION, action, &reservation.id, reservation)
-            .expect(version.map_or(Expected::None, Expected::Exactly))
+        Reservations::put(action, reservation).expect(version.map_or(Expected::None, Expected::Exactly))
     });
     inventories.chain(reservations).collect()
 }

@@ -1,12 +1,20 @@
 //! What becomes of a requested mail: sent, failed for good, or tried again.
 
 use crate::delivery::{Delivery, Undelivered};
-use chassis::events;
+use chassis::events::Mails;
 use domain::Mail;
-use event_store::{Event, Handler, Outcome};
+use event_store::{EntityType, Event, Outcome, TypedHandler};
 use lettre::message::Mailbox;
 
-/// Handles `mail_requested`.
+event_store::events! {
+    /// What there is to do.
+    #[derive(Debug)]
+    pub(crate) enum Request {
+        Send(Mails) = put "requested",
+    }
+}
+
+/// Handles requests for mails.
 pub(crate) struct Mailer {
     delivery: Delivery,
     from: Mailbox,
@@ -18,12 +26,10 @@ impl Mailer {
     }
 }
 
-impl Handler for Mailer {
-    async fn handle(&self, event: &Event) -> Outcome {
-        let mail: Mail = match events::decode(event) {
-            Ok(mail) => mail,
-            Err(outcome) => return outcome,
-        };
+impl TypedHandler for Mailer {
+    type Event = Request;
+
+    async fn handle(&self, Request::Send(mail): Request, _: &Event) -> Outcome {
         let delivered = self.delivery.deliver(&mail, &self.from).await;
         if let Err(reason) = &delivered {
             tracing::warn!(mail = mail.id, ?reason, "mail not delivered");
@@ -34,9 +40,9 @@ impl Handler for Mailer {
 
 fn outcome(mail: Mail, delivered: Result<(), Undelivered>) -> Outcome {
     match delivered {
-        Ok(()) => Outcome::Done(vec![events::mail("sent", &mail)]),
+        Ok(()) => Outcome::Done(vec![Mails::put("sent", &mail)]),
         Err(Undelivered::Refused(reason)) => {
-            Outcome::Done(vec![events::mail("failed", &Mail { error: Some(reason), ..mail })])
+            Outcome::Done(vec![Mails::put("failed", &Mail { error: Some(reason), ..mail })])
         }
         Err(Undelivered::NotNow(reason)) => Outcome::Retry(reason),
     }

@@ -10,12 +10,12 @@ mod handler;
 mod message;
 mod smtp_url;
 
+use chassis::Service;
 use chassis::config::{CommonArgs, RedisArgs};
-use chassis::{Service, kinds};
 use clap::Parser;
 use delivery::Delivery;
-use event_store::Subscription;
-use handler::Mailer;
+use event_store::{Subscription, Typed, TypedEvent};
+use handler::{Mailer, Request};
 use lettre::message::Mailbox;
 use smtp_url::Server;
 use std::process::ExitCode;
@@ -61,9 +61,8 @@ fn main() -> ExitCode {
     Service::new("notification", args.common).run(async move |app| {
         let store = app.connect(&args.redis).await;
         let mailer = Mailer::new(Delivery::new(&args.smtp_url), args.mail_from);
-        let subscription =
-            Subscription::new("notification", app.consumer()).streams([kinds::MAIL.stream("requested")]);
-        app.subscribe(&store, subscription, mailer);
+        let subscription = Subscription::new("notification", app.consumer()).streams(Request::streams());
+        app.subscribe(&store, subscription, Typed(mailer));
         Ok(())
     })
 }

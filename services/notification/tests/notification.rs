@@ -4,7 +4,7 @@
 use chassis::testing::{Program, Redis, free_port};
 use chassis::{events, kinds};
 use domain::{Mail, MailKind};
-use event_store::{Config, Event, EventStore, Id};
+use event_store::{Config, EntityType, Event, EventStore, Id};
 use serde_json::Value;
 use std::fs::File;
 use std::net::TcpStream;
@@ -105,7 +105,7 @@ impl Shop {
             body: body.to_owned(),
             error: None,
         };
-        self.store.append(vec![events::mail("requested", &mail)]).await.unwrap();
+        self.store.append(vec![events::Mails::put("requested", &mail)]).await.unwrap();
     }
 
     /// The first events of a stream, as many as asked for.

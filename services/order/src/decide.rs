@@ -1,17 +1,35 @@
 //! What other services' events do to orders: a decision of inventory confirms or rejects, a
 //! payment marks as billed. The decisions stand in `domain`; here is reading and appending only.
 
-use chassis::events;
-use chassis::kinds::{BILLING, ORDER, RESERVATION};
+use chassis::events::{self, Billings, Orders, Reservations};
+use chassis::kinds::{BILLING, ORDER};
 use domain::{Billing, Order, Reservation, Verdict};
-use event_store::{Event, EventStore, Expected, Handler, NewEvent, Outcome, ReadError, Subscription};
+use event_store::{
+    EntityType, Event, EventStore, Expected, NewEvent, Outcome, ReadError, Subscription, TypedEvent,
+    TypedHandler,
+};
+
+event_store::events! {
+    /// What may change an order.
+    #[derive(Debug)]
+    pub enum News {
+        /// The stock is there.
+        Reserved(Reservations) = put "reserved",
+        /// It is not.
+        Rejected(Reservations) = put "rejected",
+        /// Somebody paid.
+        Billed(Billings) = put "created",
+        /// A payment changed, perhaps to another order.
+        Rebilled(Billings) = put "updated",
+        /// A payment is gone.
+        Unbilled(Billings) = remove "deleted",
+    }
+}
 
 /// The subscription of one consumer.
 #[must_use]
 pub fn subscription(consumer: &str) -> Subscription {
-    let decisions = ["reserved", "rejected"].map(|action| RESERVATION.stream(action));
-    let billings = ["created", "updated", "deleted"].map(|action| BILLING.stream(action));
-    events::subscription("order", consumer).streams(decisions.into_iter().chain(billings))
+    events::subscription("order", consumer).streams(News::streams())
 }
 
 /// Handles events of reservations and billings.
@@ -45,8 +63,7 @@ impl Decide {
         Ok(Some((order, entity.version)))
     }
 
-    async fn decided(&self, event: &Event, verdict: Verdict) -> Result<Vec<NewEvent>, Not> {
-        let decision: Reservation = events::decode(event).map_err(Not::Handled)?;
+    async fn decided(&self, decision: Reservation, verdict: Verdict) -> Result<Vec<NewEvent>, Not> {
         if decision.released {
             return Err(Not::Wanted("the order is deleted"));
         }
@@ -57,8 +74,7 @@ impl Decide {
     }
 
     /// Orders are billed while there is a billing of theirs, however many there were.
-    async fn billed(&self, event: &Event) -> Result<Vec<NewEvent>, Not> {
-        let billing: Billing = events::decode(event).map_err(Not::Handled)?;
+    async fn billed(&self, billing: Billing) -> Result<Vec<NewEvent>, Not> {
         let mut outputs = Vec::new();
         for id in [Some(&billing.order_id), billing.moved_from.as_ref()].into_iter().flatten() {
             // The order first: a billing that comes after it was read changes its version.
@@ -71,15 +87,19 @@ impl Decide {
 }
 
 fn updated(order: &Order, version: u64) -> NewEvent {
-    events::order("updated", order).expect(Expected::Exactly(version))
+    Orders::put("updated", order).expect(Expected::Exactly(version))
 }
 
-impl Handler for Decide {
-    async fn handle(&self, event: &Event) -> Outcome {
-        let next = match (event.entity_type.as_str(), event.action()) {
-            ("reservation", "reserved") => self.decided(event, Verdict::Reserved).await,
-            ("reservation", "rejected") => self.decided(event, Verdict::Rejected).await,
-            _ => self.billed(event).await,
+impl TypedHandler for Decide {
+    type Event = News;
+
+    async fn handle(&self, news: News, _: &Event) -> Outcome {
+        let next = match news {
+            News::Reserved(decision) => self.decided(decision, Verdict::Reserved).await,
+            News::Rejected(decision) => self.decided(decision, Verdict::Rejected).await,
+            News::Billed(billing) | News::Rebilled(billing) | News::Unbilled(billing) => {
+                self.billed(billing).await
+            }
         };
         match next {
             Ok(outputs) => Outcome::Done(outputs),

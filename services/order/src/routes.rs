@@ -11,7 +11,7 @@ use chassis::classic::{self, CausedBy, EntityId};
 use chassis::kinds::{CUSTOMER, ORDER, PRODUCT};
 use chassis::{Context, Problem, RawJson, events};
 use domain::{Content, Customer, FieldError, Invalid, Order, OrderDraft, Product, Short, Undecided};
-use event_store::{Entity, EventStore, Expected, Kind};
+use event_store::{Entity, EntityType, EventStore, Expected, Kind};
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -44,7 +44,7 @@ async fn create(
     let placed = Order::place_list(ids.clone(), contents);
     let waiting: Vec<Waiting> =
         placed.iter().map(|order| orders.outcomes.of(&order.id, order.revision)).collect();
-    let event = |order| events::order("created", order).expect(Expected::None).caused_by(&context);
+    let event = |order| events::Orders::put("created", order).expect(Expected::None).caused_by(&context);
     classic::append_all(&orders.store, placed.iter().map(event).collect()).await?;
 
     let deadline = Instant::now() + orders.wait;
@@ -88,7 +88,7 @@ async fn remove(
 ) -> Result<Json<bool>, Problem> {
     let remove = |entity: &Entity| {
         let last = classic::decoded::<Order>(entity)?.delete();
-        Ok(events::order_deleted(&last).caused_by(&context))
+        Ok(events::Orders::remove("deleted", &last).caused_by(&context))
     };
     classic::modify(&orders.store, ORDER, &id, remove).await?;
     Ok(Json(true))
@@ -142,7 +142,8 @@ impl Orders {
             match order.change(wanted.clone()) {
                 Ok(changed) => {
                     let waiting = self.outcomes.of(id, changed.revision);
-                    let event = events::order("updated", &changed).expect(Expected::Exactly(entity.version));
+                    let event =
+                        events::Orders::put("updated", &changed).expect(Expected::Exactly(entity.version));
                     match self.store.append(vec![event.caused_by(context)]).await {
                         Ok(_) => return Ok(waiting),
                         Err(error) if error.is_conflict() && Instant::now() < deadline => {}
