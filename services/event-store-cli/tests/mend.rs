@@ -56,7 +56,7 @@ async fn a_replayed_letter_is_handled_again_and_one_that_is_none_any_more_is_not
 
 #[tokio::test]
 async fn a_replay_that_is_killed_and_asked_for_again_gives_each_letter_back_once() {
-    const LETTERS: u64 = 400;
+    const LETTERS: u64 = 1200;
     let s = filled().await;
     for n in 0..LETTERS / 100 {
         s.store.append((0..100).map(|i| put("changed", &format!("42-{n}-{i}"), i)).collect()).await.unwrap();
@@ -64,7 +64,7 @@ async fn a_replay_that_is_killed_and_asked_for_again_gives_each_letter_back_once
     s.run_auditor_until(LETTERS + 1, 0).await;
     let letters = s.store.dead_letters("audit", "account");
     let proxy = Proxy::start(s.redis.port()).await.unwrap();
-    proxy.set(Line::Late(Duration::from_millis(150)));
+    proxy.set(Line::Late(Duration::from_millis(20)));
     let mut child = program(&proxy.url(), &["dead", "replay", "audit", "--all", "--yes"])
         .stdout(Stdio::null())
         .spawn()
