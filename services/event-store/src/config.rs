@@ -3,11 +3,12 @@
 use crate::doctor::Access;
 use crate::metrics::Silent;
 use crate::{Durability, Layout, Metrics};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Where the store is and how it behaves; see each method for when to change it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Config {
     pub(crate) urls: Vec<String>,
@@ -112,5 +113,35 @@ impl Config {
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
         self
+    }
+}
+
+/// A configuration ends up in logs, and what stands before an `@` in a URL does not belong there.
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hosts = self.urls.iter().map(|url| url.rsplit_once('@').map_or(url.as_str(), |(_, host)| host));
+        f.debug_struct("Config")
+            .field("urls", &hosts.collect::<Vec<_>>())
+            .field("addresses", &self.addresses)
+            .field("layout", &self.layout)
+            .field("access", &self.access)
+            .field("dedup_window", &self.dedup_window)
+            .field("response_timeout", &self.response_timeout)
+            .field("append_deadline", &self.append_deadline)
+            .field("metrics", &self.metrics)
+            .field("durability", &self.durability)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_not_shown() {
+        let shown = format!("{:?}", Config::new("redis://ada:se@cret@host:6379").node("redis://other:1"));
+        assert!(shown.contains("host:6379") && shown.contains("redis://other:1"), "{shown}");
+        assert!(!shown.contains("cret") && !shown.contains("ada"), "{shown}");
     }
 }

@@ -61,7 +61,7 @@ pub struct GivenBack {
 }
 
 /// The dead letters of one group.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct DeadLetters {
     store: EventStore,
     group: String,

@@ -27,7 +27,7 @@ pub struct Replayed {
 }
 
 /// A fold over the log; see [`EventStore::replay_of`].
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 #[must_use = "nothing is read until it runs"]
 pub struct Replay {
     store: EventStore,

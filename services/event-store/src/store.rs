@@ -7,6 +7,7 @@ use crate::error::{AppendErrorKind, ConnectError, ConnectErrorKind, ReadError};
 use crate::lanes::Lanes;
 use crate::{Id, Layout, functions};
 use redis::aio::MultiplexedConnection;
+use std::fmt;
 use std::sync::Arc;
 
 /// The event store. Clones share one connection for commands; every blocking reader opens its own.
@@ -19,6 +20,12 @@ struct Inner {
     connection: Connection,
     config: Config,
     lanes: Lanes,
+}
+
+impl fmt::Debug for EventStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventStore").field("config", &self.inner.config).finish_non_exhaustive()
+    }
 }
 
 impl EventStore {

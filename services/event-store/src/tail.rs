@@ -16,6 +16,7 @@ const BLOCK: Duration = Duration::from_secs(2);
 pub(crate) const SILENCE: Duration = Duration::from_secs(10);
 
 /// A reader that follows some streams in id order.
+#[derive(Debug)]
 pub struct Tail {
     store: EventStore,
     streams: Vec<StreamName>,

@@ -95,7 +95,7 @@ pub struct PendingEntry {
 }
 
 /// Looks at a store. Cheap to make.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Inspector {
     store: EventStore,
 }

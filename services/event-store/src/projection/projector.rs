@@ -29,6 +29,7 @@ pub(super) struct Status {
 }
 
 /// Keeps a projection up to date.
+#[derive(Debug)]
 pub struct Projector {
     store: EventStore,
     projection: Projection,

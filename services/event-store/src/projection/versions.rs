@@ -78,6 +78,7 @@ fn parse(field: &str, streams: &str) -> Option<(String, u32, Vec<StreamName>)> {
 }
 
 /// The removal of one version; see [`EventStore::remove_projection`].
+#[derive(Debug)]
 #[must_use = "nothing is removed until it runs"]
 pub struct Removal {
     store: EventStore,

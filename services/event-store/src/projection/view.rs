@@ -16,7 +16,7 @@ use tokio::time::Instant;
 const LOOK: Duration = Duration::from_millis(2);
 
 /// Reads what a projection holds. Cheap to clone.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct View {
     store: EventStore,
     projection: Projection,

@@ -147,6 +147,7 @@ impl Subscription {
 }
 
 /// A member of a group that can be run.
+#[derive(Debug)]
 pub struct Consumer {
     store: EventStore,
     subscription: Arc<Subscription>,
