@@ -12,8 +12,8 @@ use std::time::Duration;
 #[non_exhaustive]
 pub enum Durability {
     /// For the server's answer. Choose it where a failover may lose the last moments, or without replicas.
-    /// What a killed server process has answered is in its append-only file; what a power loss
-    /// costs is the server's `appendfsync` to say.
+    /// What a killed server or a power loss costs is the server's `appendfsync` to say: nothing with
+    /// `always`, the last one or two seconds with `everysec`.
     #[default]
     None,
     /// Until so many replicas have received it (`WAIT`). Choose it when one server's loss must not
