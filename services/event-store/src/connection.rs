@@ -20,7 +20,13 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The shared connection: reconnects by itself, fails fast while the server is away. Cheap to clone.
 #[derive(Clone)]
-pub(crate) enum Connection {
+pub(crate) struct Connection {
+    link: Link,
+    by_script: bool,
+}
+
+#[derive(Clone)]
+enum Link {
     /// One server.
     Single {
         /// For commands.
@@ -49,7 +55,7 @@ impl Connection {
             ));
         }
         if is_cluster {
-            return cluster::open(infos, config).await;
+            return Ok(Self { link: cluster::open(infos, config).await?, by_script: false });
         }
         let client = Client::open(answering).map_err(invalid)?;
         let manager = ConnectionManagerConfig::new()
@@ -60,14 +66,25 @@ impl Connection {
             .set_number_of_retries(3);
         let shared =
             ConnectionManager::new_with_config(client.clone(), manager).await.map_err(unavailable)?;
-        Ok(Self::Single { shared, client: Arc::new(client) })
+        let link = Link::Single { shared, client: Arc::new(client) };
+        Ok(Self { link, by_script: false })
+    }
+
+    /// From now on functions are called as scripts, for a user who may not load functions.
+    pub(crate) fn set_by_script(&mut self) {
+        self.by_script = true;
+    }
+
+    /// Are functions called as scripts?
+    pub(crate) fn is_by_script(&self) -> bool {
+        self.by_script
     }
 
     /// Sends a command that names no key to the server that holds this key.
     pub(crate) async fn at(&mut self, key: &str, command: &Cmd) -> RedisResult<Value> {
-        let answer = match self {
-            Self::Single { shared, .. } => shared.req_packed_command(command).await?,
-            Self::Cluster { shared, .. } => {
+        let answer = match &mut self.link {
+            Link::Single { shared, .. } => shared.req_packed_command(command).await?,
+            Link::Cluster { shared, .. } => {
                 shared.route_command(command.clone(), cluster::owner(key)).await?
             }
         };
@@ -79,8 +96,8 @@ impl Connection {
         &mut self,
         command: &Cmd,
     ) -> RedisResult<Vec<(String, RedisResult<Value>)>> {
-        match self {
-            Self::Single { shared, client } => {
+        match &mut self.link {
+            Link::Single { shared, client } => {
                 let answer = shared.req_packed_command(command).await;
                 let name = client.get_connection_info().addr().to_string();
                 match answer {
@@ -89,7 +106,7 @@ impl Connection {
                     Err(e) => Ok(vec![(name, Err(e))]),
                 }
             }
-            Self::Cluster { shared, .. } => cluster::everywhere(shared, command).await,
+            Link::Cluster { shared, .. } => cluster::everywhere(shared, command).await,
         }
     }
 
@@ -98,11 +115,11 @@ impl Connection {
     /// reader that has gone. After any error a new one must be opened: in a cluster the slot may
     /// have moved.
     pub(crate) async fn blocking(&self, key: &str) -> RedisResult<MultiplexedConnection> {
-        match self {
-            Self::Single { client, .. } => {
+        match &self.link {
+            Link::Single { client, .. } => {
                 client.get_multiplexed_async_connection_with_config(&for_blocking()).await
             }
-            Self::Cluster { shared, nodes } => {
+            Link::Cluster { shared, nodes } => {
                 let client = Client::open(nodes.of_slot(&mut shared.clone(), key).await?)?;
                 client.get_multiplexed_async_connection_with_config(&for_blocking()).await
             }
@@ -112,9 +129,9 @@ impl Connection {
 
 impl ConnectionLike for Connection {
     fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
-        match self {
-            Self::Single { shared, .. } => shared.req_packed_command(command),
-            Self::Cluster { shared, .. } => shared.req_packed_command(command),
+        match &mut self.link {
+            Link::Single { shared, .. } => shared.req_packed_command(command),
+            Link::Cluster { shared, .. } => shared.req_packed_command(command),
         }
     }
 
@@ -124,16 +141,16 @@ impl ConnectionLike for Connection {
         offset: usize,
         count: usize,
     ) -> RedisFuture<'a, Vec<Value>> {
-        match self {
-            Self::Single { shared, .. } => shared.req_packed_commands(pipeline, offset, count),
-            Self::Cluster { shared, .. } => shared.req_packed_commands(pipeline, offset, count),
+        match &mut self.link {
+            Link::Single { shared, .. } => shared.req_packed_commands(pipeline, offset, count),
+            Link::Cluster { shared, .. } => shared.req_packed_commands(pipeline, offset, count),
         }
     }
 
     fn get_db(&self) -> i64 {
-        match self {
-            Self::Single { shared, .. } => shared.get_db(),
-            Self::Cluster { shared, .. } => shared.get_db(),
+        match &self.link {
+            Link::Single { shared, .. } => shared.get_db(),
+            Link::Cluster { shared, .. } => shared.get_db(),
         }
     }
 }

@@ -7,7 +7,14 @@ use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 
-static SOURCE: LazyLock<(String, String)> = LazyLock::new(|| {
+struct Source {
+    library: String,
+    functions: String,
+    script: String,
+    script_hash: String,
+}
+
+static SOURCE: LazyLock<Source> = LazyLock::new(|| {
     let parts = concat!(
         include_str!("functions/common.lua"),
         include_str!("functions/group.lua"),
@@ -19,14 +26,33 @@ static SOURCE: LazyLock<(String, String)> = LazyLock::new(|| {
         include_str!("functions/upkeep.lua"),
         include_str!("functions/project.lua"),
     );
-    let library = format!("eventstore_{}", hex(&Sha256::digest(parts.as_bytes())[..6]));
-    let source = format!("#!lua name={library}\n{}", parts.replace("@LIB@", &library));
-    (library, source)
+    let library = name(parts);
+    let body = parts.replace("@LIB@", &library);
+    let functions = format!("#!lua name={library}\n{body}");
+    // The same functions by their names in a table, and a call of the one that is asked for.
+    let script = format!(
+        "local library, server = {{}}, redis\n\
+         local redis = setmetatable({{ register_function = function(name, run)\n\
+         if type(name) == 'table' then name, run = name.function_name, name.callback end\n\
+         library[name] = run end }}, {{ __index = server }})\n\
+         {body}\n\
+         return library[table.remove(ARGV, 1)](KEYS, ARGV)\n"
+    );
+    let script_hash = redis::Script::new(&script).get_hash().to_owned();
+    Source { library, functions, script, script_hash }
 });
+
+/// The library's name, a hash of its source: an old and a new program on one server each call their own.
+fn name(source: &str) -> String {
+    #[cfg(feature = "testing")]
+    let source = std::env::var(crate::testing::VERSION).map_or_else(|_| source.to_owned(), |v| v + source);
+    let source: &str = source.as_ref();
+    format!("eventstore_{}", hex(&Sha256::digest(source.as_bytes())[..6]))
+}
 
 /// The library's name.
 pub(crate) fn library() -> &'static str {
-    &SOURCE.0
+    &SOURCE.library
 }
 
 /// Bytes as lower-case hexadecimal digits.
@@ -37,13 +63,19 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-fn load_command() -> redis::Cmd {
+fn load_command() -> Cmd {
     let mut command = redis::cmd("FUNCTION");
-    command.arg("LOAD").arg(&SOURCE.1);
+    command.arg("LOAD").arg(&SOURCE.functions);
     command
 }
 
-/// The library's name is a hash of its source: one that is there already is the same.
+fn load_script_command() -> Cmd {
+    let mut command = redis::cmd("SCRIPT");
+    command.arg("LOAD").arg(&SOURCE.script);
+    command
+}
+
+/// One that is there already is the same: its name is a hash of its source.
 fn unless_there<T>(answer: RedisResult<T>) -> RedisResult<()> {
     match answer {
         Err(e) if !e.to_string().contains("already exists") => Err(e),
@@ -51,21 +83,43 @@ fn unless_there<T>(answer: RedisResult<T>) -> RedisResult<()> {
     }
 }
 
-/// Loads the library on every master that has it not yet.
+/// Loads the library on every master that has it not yet; as a script for a user who may not load
+/// functions. Libraries of other versions stay: programs of theirs may be running.
 pub(crate) async fn load(connection: &mut Connection) -> RedisResult<()> {
     let answers = connection.everywhere(&load_command()).await?;
-    answers.into_iter().try_for_each(|(_, answer)| unless_there(answer))
+    match answers.into_iter().try_for_each(|(_, answer)| unless_there(answer)) {
+        Err(e) if e.code() == Some("NOPERM") => {
+            connection.set_by_script();
+            let answers = connection.everywhere(&load_script_command()).await?;
+            answers.into_iter().try_for_each(|(_, answer)| answer.map(drop))
+        }
+        loaded => loaded,
+    }
 }
 
-/// A call of a function.
-pub(crate) fn command(function: &str, keys: impl ToRedisArgs, args: impl ToRedisArgs) -> Cmd {
-    let mut command = redis::cmd(if function == "ready" { "FCALL_RO" } else { "FCALL" });
-    command.arg(format!("{}_{function}", SOURCE.0)).arg(keys.num_of_args()).arg(keys).arg(args);
+/// A call of a function, as this connection must make it.
+pub(crate) fn command(
+    connection: &Connection,
+    function: &str,
+    keys: impl ToRedisArgs,
+    args: impl ToRedisArgs,
+) -> Cmd {
+    let name = format!("{}_{function}", SOURCE.library);
+    let mut command;
+    if connection.is_by_script() {
+        command = redis::cmd("EVALSHA");
+        command.arg(&SOURCE.script_hash).arg(keys.num_of_args()).arg(keys).arg(name);
+    } else {
+        command = redis::cmd(if function == "ready" { "FCALL_RO" } else { "FCALL" });
+        command.arg(name).arg(keys.num_of_args()).arg(keys);
+    }
+    command.arg(args);
     command
 }
 
-/// Sends a call. A server that lost the library (flushed, or a master that is new in a cluster) gets
-/// it again; `key` is one of the call's.
+/// Sends a call. A server that lost the library (flushed, deleted by hand, or a master that is new in
+/// a cluster) gets it again, and one that lost the script, as every restart does; `key` is one of the
+/// call's.
 pub(crate) async fn send(connection: &mut Connection, command: &Cmd, key: &str) -> RedisResult<Value> {
     match command.query_async(connection).await {
         Err(e) if is_missing(&e) => {
@@ -78,7 +132,8 @@ pub(crate) async fn send(connection: &mut Connection, command: &Cmd, key: &str) 
 
 /// Loads the library on the server that holds this key.
 pub(crate) async fn load_at(connection: &mut Connection, key: &str) -> RedisResult<()> {
-    unless_there(connection.at(key, &load_command()).await)
+    let load = if connection.is_by_script() { load_script_command() } else { load_command() };
+    unless_there(connection.at(key, &load).await)
 }
 
 /// Makes and sends a call.
@@ -89,10 +144,11 @@ pub(crate) async fn call(
     args: &[String],
 ) -> RedisResult<Value> {
     let key = keys.first().map_or("", String::as_str);
-    send(connection, &command(function, keys, args), key).await
+    let command = command(connection, function, keys, args);
+    send(connection, &command, key).await
 }
 
 /// Does the server not know the function?
 pub(crate) fn is_missing(e: &RedisError) -> bool {
-    e.to_string().contains("Function not found")
+    e.code() == Some("NOSCRIPT") || e.to_string().contains("Function not found")
 }

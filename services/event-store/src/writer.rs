@@ -177,7 +177,7 @@ impl Call {
             keys.extend(&job.batch.keys);
             args.extend(&job.batch.args);
         }
-        let append = functions::command("append", &keys, &args);
+        let append = functions::command(&self.connection, "append", &keys, &args);
         let durability = self.jobs[0].durability;
         let Some(wait) = durability.command() else {
             let answer = functions::send(&mut self.connection, &append, clock).await?;

@@ -7,7 +7,7 @@ mod support;
 use event_store::doctor::{self, Access, Severity};
 use event_store::testing::Redis;
 use event_store::{Config, ConnectErrorKind, EventStore, Outcome, Select, Subscription};
-use support::{ACCOUNT, Recorder, Seen, count, eventually, plain, put};
+use support::{ACCOUNT, Recorder, Seen, count, eventually, plain, put, recorder, server};
 use tokio_util::sync::CancellationToken;
 
 fn as_user(port: u16, user: &str) -> Config {
@@ -141,4 +141,27 @@ async fn asking_for_rights_changes_nothing_whatever_the_user_may_do() {
         doctor::diagnose(&as_user(s.redis.single().port(), "ledger")).await.unwrap();
         assert_eq!(everything().await, before, "{rights}");
     }
+}
+
+#[tokio::test]
+async fn a_user_who_may_not_load_functions_works_by_scripts_also_after_the_server_forgot_them() {
+    let s = server().await;
+    let rights = ["~*", "+@all", "-function", "-fcall", "-fcall_ro"];
+    let () = s.command(&[&["ACL", "SETUSER", "ledger", "on", ">secret"], &rights[..]].concat()).await;
+    let store = EventStore::connect(s.redis.config_as("ledger", "secret")).await.unwrap();
+    let id = event_store::Uuid::new_v4();
+    for _ in 0..2 {
+        let appended = store.append(vec![put("created", "a", 1).event_id(id)]).await.unwrap();
+        assert_eq!(appended[0].version, 1, "appended twice is appended once");
+    }
+    let (seen, cancel) = (Seen::default(), CancellationToken::new());
+    let subscription =
+        Subscription::new("audit", "a").streams([ACCOUNT.stream("created"), ACCOUNT.stream("updated")]);
+    let running = tokio::spawn(store.subscribe(subscription).run(recorder(&seen), cancel.clone()));
+    eventually("handled", async || count(&seen) == 1).await;
+    let () = s.command(&["SCRIPT", "FLUSH"]).await;
+    store.append(vec![put("updated", "a", 2)]).await.unwrap();
+    eventually("handled by a script that was loaded again", async || count(&seen) == 2).await;
+    cancel.cancel();
+    let _ = running.await.unwrap();
 }

@@ -2,7 +2,7 @@
 //! to every master, and a blocking reader finds the master of its slot by itself. Never reads from
 //! a replica, which may be behind.
 
-use super::{CONNECT_TIMEOUT, Connection, invalid, nodelay, unavailable};
+use super::{CONNECT_TIMEOUT, Link, invalid, nodelay, unavailable};
 use crate::config::Config;
 use crate::error::ConnectError;
 use redis::aio::MultiplexedConnection;
@@ -29,7 +29,7 @@ pub(crate) struct Nodes {
     addresses: HashMap<NodeAddress, NodeAddress>,
 }
 
-pub(super) async fn open(infos: Vec<ConnectionInfo>, config: &Config) -> Result<Connection, ConnectError> {
+pub(super) async fn open(infos: Vec<ConnectionInfo>, config: &Config) -> Result<Link, ConnectError> {
     let Some(first) = infos.first().cloned() else { return Err(invalid("no node is named")) };
     let nodes = Nodes::new(first, config)?;
     let client = ClusterClientBuilder::new(infos)
@@ -43,7 +43,7 @@ pub(super) async fn open(infos: Vec<ConnectionInfo>, config: &Config) -> Result<
         .build()
         .map_err(invalid)?;
     let shared = client.get_async_connection().await.map_err(unavailable)?;
-    Ok(Connection::Cluster { shared, nodes: Arc::new(nodes) })
+    Ok(Link::Cluster { shared, nodes: Arc::new(nodes) })
 }
 
 /// To the master of the key's slot.

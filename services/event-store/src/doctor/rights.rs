@@ -72,6 +72,10 @@ pub(super) const WRITE: &[&str] = &[
     "zrem @cache v",
 ];
 
+/// Commands to do without where all of [`INSTEAD`] is allowed.
+const FUNCTIONS: &[&str] = &["fcall", "fcall_ro", "function|load"];
+const INSTEAD: &[&str] = &["evalsha s 1 @own", "script|load x"];
+
 /// Asked for only to tell people more; the store does without them.
 #[cfg(test)]
 const OPTIONAL: &[&str] = &[
@@ -135,7 +139,7 @@ pub(super) async fn probe(
     access: Access,
 ) -> RedisResult<Option<Vec<Denied>>> {
     let commands: Vec<&str> = match access {
-        Access::Full => READ.iter().chain(WRITE).copied().collect(),
+        Access::Full => READ.iter().chain(WRITE).chain(INSTEAD).copied().collect(),
         Access::ReadOnly => READ.to_vec(),
     };
     // Only once the transaction is open may the others follow: without it they would run.
@@ -160,7 +164,17 @@ pub(super) async fn probe(
         .collect();
     denied.sort();
     denied.dedup();
+    without_alternatives(&mut denied);
     Ok(Some(denied))
+}
+
+/// Functions or scripts: one of them is enough, and functions are what to ask for.
+fn without_alternatives(denied: &mut Vec<Denied>) {
+    let is = |d: &Denied, of: &[&str]| matches!(d, Denied::Command(c) if of.iter().any(|o| name(o) == c));
+    if !denied.iter().any(|d| is(d, INSTEAD)) {
+        denied.retain(|d| !is(d, FUNCTIONS));
+    }
+    denied.retain(|d| !is(d, INSTEAD));
 }
 
 fn queued(command: &str, layout: Layout) -> redis::Cmd {
@@ -199,8 +213,8 @@ mod tests {
     use std::collections::BTreeSet;
     use std::path::Path;
 
-    const CONTAINERS: [&str; 8] =
-        ["acl", "client", "cluster", "config", "function", "memory", "xgroup", "xinfo"];
+    const CONTAINERS: [&str; 9] =
+        ["acl", "client", "cluster", "config", "function", "memory", "script", "xgroup", "xinfo"];
 
     fn word(text: &str) -> String {
         text.chars().take_while(|c| c.is_ascii_alphabetic() || *c == '_').collect::<String>().to_lowercase()
@@ -239,13 +253,26 @@ mod tests {
     fn every_command_in_the_sources_is_in_the_list_of_rights() {
         let mut used = BTreeSet::new();
         visit(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut used);
-        let listed: BTreeSet<&str> = READ.iter().chain(WRITE).chain(OPTIONAL).map(|c| name(c)).collect();
+        let listed: BTreeSet<&str> =
+            READ.iter().chain(WRITE).chain(INSTEAD).chain(OPTIONAL).map(|c| name(c)).collect();
         let missing: Vec<&String> = used.iter().filter(|word| !listed.contains(word.as_str())).collect();
         assert!(
             missing.is_empty(),
             "add these to doctor/rights.rs, so that missing rights are refused at start: {missing:?}"
         );
         assert!(used.len() > 20, "the sources were not read: {used:?}");
+    }
+
+    #[test]
+    fn a_user_needs_functions_or_scripts_and_is_told_of_functions() {
+        let left = |commands: &[&str]| {
+            let mut denied = commands.iter().map(|c| Denied::Command((*c).to_owned())).collect();
+            without_alternatives(&mut denied);
+            denied
+        };
+        assert_eq!(left(&["fcall", "fcall_ro", "function|load"]), []);
+        assert_eq!(left(&["evalsha", "script|load"]), []);
+        assert_eq!(left(&["fcall", "script|load", "xadd"]).len(), 2);
     }
 
     #[test]

@@ -13,3 +13,7 @@ pub use cluster::Cluster;
 pub use proxy::{Line, Lost, Proxy};
 pub use redis::{PROGRAM, Redis, free_port};
 pub use setup::{LAYOUT, Server, Setup};
+
+/// Names the environment variable that makes a program call functions of another name, as a program
+/// of another version of this crate does. Set it for a process of its own.
+pub const VERSION: &str = "EVENTSTORE_TEST_VERSION";

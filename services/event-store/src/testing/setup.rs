@@ -88,14 +88,23 @@ impl Server {
     /// How a store on it is opened.
     #[must_use]
     pub fn config(&self) -> Config {
-        match self {
-            Self::Single(redis, layout) => Config::new(redis.url()).layout(*layout),
-            Self::Cluster(cluster) => {
-                let mut urls = cluster.urls().into_iter();
-                let first = Config::new(urls.next().unwrap_or_default()).layout(Layout::Tagged);
-                urls.fold(first, Config::node)
-            }
-        }
+        self.config_at("redis://")
+    }
+
+    /// How a user of the server opens a store on it.
+    #[must_use]
+    pub fn config_as(&self, user: &str, password: &str) -> Config {
+        self.config_at(&format!("redis://{user}:{password}@"))
+    }
+
+    fn config_at(&self, begin: &str) -> Config {
+        let nodes = match self {
+            Self::Single(redis, _) => std::slice::from_ref(redis),
+            Self::Cluster(cluster) => cluster.nodes(),
+        };
+        let mut urls = nodes.iter().map(|node| format!("{begin}127.0.0.1:{}", node.port()));
+        let first = Config::new(urls.next().unwrap_or_default()).layout(self.layout());
+        urls.fold(first, Config::node)
     }
 
     /// The layout of a store on it.

@@ -88,6 +88,22 @@ impl Server {
         }
     }
 
+    /// The libraries of functions that a server has; on a cluster those of any one node.
+    pub async fn functions(&self) -> Vec<String> {
+        let url = match &self.redis {
+            Running::Single(redis, _) => redis.url(),
+            Running::Cluster(cluster) => {
+                cluster.nodes()[cluster.owner_of(&self.name("events:account_created"))].url()
+            }
+        };
+        let client = redis::Client::open(url).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let listed: Vec<std::collections::HashMap<String, redis::Value>> =
+            redis::cmd("FUNCTION").arg("LIST").query_async(&mut connection).await.unwrap();
+        let name = |mut library: std::collections::HashMap<_, _>| library.remove("library_name").unwrap();
+        listed.into_iter().map(|library| redis::from_redis_value(name(library)).unwrap()).collect()
+    }
+
     /// A key of the plain layout as this server's layout names it. The store's own keys are those of
     /// the family `account`.
     pub fn name(&self, plain: &str) -> String {
@@ -188,18 +204,26 @@ pub struct Child(std::process::Child);
 
 impl Child {
     pub fn start(task: &str, server: &Server) -> Self {
+        Self::start_with(task, server, &[])
+    }
+
+    pub fn start_with(task: &str, server: &Server, envs: &[(&str, &str)]) -> Self {
         let urls = match &server.redis {
             Running::Single(redis, _) => redis.url(),
             Running::Cluster(cluster) => cluster.urls().join(","),
         };
-        Self::start_at(task, &urls, server.redis.layout())
+        Self::spawn(task, &urls, server.redis.layout(), envs)
     }
 
     pub fn start_at(task: &str, urls: &str, layout: Layout) -> Self {
+        Self::spawn(task, urls, layout, &[])
+    }
+
+    fn spawn(task: &str, urls: &str, layout: Layout, envs: &[(&str, &str)]) -> Self {
         let program = std::env::current_exe().unwrap();
         let mut command = std::process::Command::new(program);
         command.args(["child", "--exact", "--nocapture"]).env("CHILD_TASK", task).env("CHILD_URLS", urls);
-        command.env("CHILD_PLAIN", (layout == Layout::Plain).to_string());
+        command.envs(envs.iter().copied()).env("CHILD_PLAIN", (layout == Layout::Plain).to_string());
         command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
         Self(command.spawn().unwrap())
     }
