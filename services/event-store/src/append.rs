@@ -35,6 +35,28 @@ impl EventStore {
     ///
     /// An answer lost on the wire is asked for again until [`crate::Config::append_deadline`]; the
     /// event ids make that one append. Dropping the future leaves open whether it is appended.
+    ///
+    /// ```
+    /// use event_store::{AppendErrorKind, Config, EventStore, Expected, Kind, NewEvent};
+    /// use serde_json::json;
+    ///
+    /// const ACCOUNT: Kind = Kind::new("account");
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let redis = event_store::testing::Redis::start();
+    /// # let store = EventStore::connect(Config::new(redis.url())).await?;
+    ///
+    /// let opened = NewEvent::put(ACCOUNT, "opened", "ada", &json!({ "id": "ada", "cents": 0 }));
+    /// let appended = store.append(vec![opened.expect(Expected::None)]).await?;
+    /// assert_eq!(appended[0].version, 1);
+    ///
+    /// let late = NewEvent::put(ACCOUNT, "opened", "ada", &json!({ "id": "ada", "cents": 7 }));
+    /// let error = store.append(vec![late.expect(Expected::None)]).await.unwrap_err();
+    /// let AppendErrorKind::Conflict { actual, .. } = error.kind() else { panic!("{error}") };
+    /// assert_eq!(actual, Some(1));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn append(&self, events: Vec<NewEvent>) -> Result<Vec<Appended>, AppendError> {
         self.append_with(events, self.config().durability).await
     }

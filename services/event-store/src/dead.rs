@@ -72,6 +72,24 @@ pub struct DeadLetters {
 
 impl EventStore {
     /// The dead letters of a group. `family` is that of its first stream; only the tagged layout needs it.
+    ///
+    /// ```
+    /// # use event_store::{Config, EventStore};
+    /// use event_store::{Id, Select};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let redis = event_store::testing::Redis::start();
+    /// # let store = EventStore::connect(Config::new(redis.url())).await?;
+    /// let dead = store.dead_letters("letters", "account");
+    /// for letter in dead.list(Id::ZERO, 100).await? {
+    ///     println!("{} {}: {}", letter.letter, letter.stream, letter.reason);
+    /// }
+    /// println!("a replay of all would give back {:?}", dead.preview(&Select::All).await?);
+    /// dead.replay(&Select::All).await?;
+    /// assert_eq!(dead.count().await?, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn dead_letters(&self, group: &str, family: &str) -> DeadLetters {
         DeadLetters {

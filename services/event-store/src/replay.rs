@@ -39,6 +39,25 @@ pub struct Replay {
 impl EventStore {
     /// Calls `fold` for every event of these streams in id order, from the beginning of the log to
     /// where it ends at the moment of the call; [`replay_of`](Self::replay_of) with its defaults.
+    ///
+    /// ```
+    /// # use event_store::{Config, EventStore, Kind, NewEvent};
+    /// # use serde_json::json;
+    /// const ACCOUNT: Kind = Kind::new("account");
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let redis = event_store::testing::Redis::start();
+    /// # let store = EventStore::connect(Config::new(redis.url())).await?;
+    /// # for cents in [1, 2, 3] {
+    /// #     let state = json!({ "id": "ada", "cents": cents });
+    /// #     store.append(vec![NewEvent::put(ACCOUNT, "deposited", "ada", &state)]).await?;
+    /// # }
+    /// let mut versions = Vec::new();
+    /// store.replay(&[ACCOUNT.stream("deposited")], |event| versions.push(event.version)).await?;
+    /// assert_eq!(versions, [1, 2, 3]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn replay(
         &self,
         streams: &[StreamName],

@@ -38,6 +38,37 @@ pub struct Projector {
 
 impl EventStore {
     /// A projector of this projection.
+    ///
+    /// ```
+    /// # use event_store::{Config, EventStore, Kind, NewEvent};
+    /// use event_store::{CancellationToken, Projection, Write};
+    /// # use serde_json::json;
+    /// # use std::time::Duration;
+    /// const ACCOUNT: Kind = Kind::new("account");
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let redis = event_store::testing::Redis::start();
+    /// # let store = EventStore::connect(Config::new(redis.url())).await?;
+    /// let projector = store.project(Projection::new("owners", 1).streams([ACCOUNT.stream("opened")]));
+    /// let (view, cancel) = (projector.view(), CancellationToken::new());
+    /// let until = cancel.clone();
+    /// let running = tokio::spawn(async move {
+    ///     let owner = |event: &event_store::Event| {
+    ///         let value = event.entity["owner"].to_string();
+    ///         vec![Write::HashSet { key: "owners".into(), field: event.entity_id.clone(), value }]
+    ///     };
+    ///     projector.run(owner, until).await
+    /// });
+    ///
+    /// let opened = NewEvent::put(ACCOUNT, "opened", "a1", &json!({ "id": "a1", "owner": "Ada" }));
+    /// store.append(vec![opened]).await?;
+    /// view.wait_until(store.head().await?, Duration::from_secs(10)).await?;
+    /// assert_eq!(view.hash_get("owners", &["a1"]).await?, [Some(r#""Ada""#.to_owned())]);
+    /// # cancel.cancel();
+    /// # running.await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn project(&self, projection: Projection) -> Projector {
         Projector { store: self.clone(), projection, status: watch::Sender::new(Status::default()) }

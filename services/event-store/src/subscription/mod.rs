@@ -156,6 +156,41 @@ pub struct Consumer {
 
 impl EventStore {
     /// A consumer of this subscription.
+    ///
+    /// ```
+    /// use event_store::{CancellationToken, Config, Event, EventStore, Handler, Kind, NewEvent};
+    /// use event_store::{Outcome, Subscription};
+    /// use serde_json::json;
+    ///
+    /// const ACCOUNT: Kind = Kind::new("account");
+    /// const LETTER: Kind = Kind::new("letter");
+    ///
+    /// /// Writes a letter to every new account, and has then done enough.
+    /// struct Welcome(CancellationToken);
+    ///
+    /// impl Handler for Welcome {
+    ///     async fn handle(&self, event: &Event) -> Outcome {
+    ///         self.0.cancel();
+    ///         let letter = json!({ "id": event.entity_id, "text": "Welcome!" });
+    ///         Outcome::Done(vec![NewEvent::put(LETTER, "written", &event.entity_id, &letter)])
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let redis = event_store::testing::Redis::start();
+    /// # let store = EventStore::connect(Config::new(redis.url())).await?;
+    /// store.append(vec![NewEvent::put(ACCOUNT, "opened", "ada", &json!({ "id": "ada" }))]).await?;
+    ///
+    /// let done = CancellationToken::new();
+    /// let subscription = Subscription::new("letters", "consumer-1").streams([ACCOUNT.stream("opened")]);
+    /// store.subscribe(subscription).run(Welcome(done.clone()), done).await?;
+    ///
+    /// let letter = store.entity(LETTER, "ada").await?.expect("appended with the acknowledgement");
+    /// assert_eq!(letter.body["text"], "Welcome!");
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn subscribe(&self, subscription: Subscription) -> Consumer {
         let subscription = Arc::new(subscription);
