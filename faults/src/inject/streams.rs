@@ -19,6 +19,9 @@ const READ: [&str; 8] = [
     "events:mail_requested",
 ];
 
+/// Seconds by which the clock of another program may go ahead.
+const AHEAD: u64 = 2;
+
 pub(super) async fn destroy_group(shop: &Shop, group: &str) -> Result<()> {
     let mut c = shop.redis.connection().await?;
     let mut destroyed = 0;
@@ -34,8 +37,13 @@ pub(super) async fn poison(shop: &Shop, entries: u64, rng: &mut Rng) -> Result<V
     let mut written = Vec::new();
     for _ in 0..entries {
         let stream = rng.pick(&READ).copied().unwrap_or(READ[0]);
-        let id: String =
-            redis::cmd("XADD").arg(stream).arg("*").arg(garbage(rng)).query_async(&mut c).await?;
+        let mut id = "*".to_owned();
+        if rng.chance(30) {
+            // Its clock goes ahead: for two seconds every id of the store's own would be too low for this stream.
+            let (seconds, _): (u64, u64) = redis::cmd("TIME").query_async(&mut c).await?;
+            id = format!("{}-0", (seconds + AHEAD) * 1000);
+        }
+        let id: String = redis::cmd("XADD").arg(stream).arg(id).arg(garbage(rng)).query_async(&mut c).await?;
         written.push(Poison { stream: stream.to_owned(), id });
     }
     Ok(written)
