@@ -37,13 +37,18 @@ pub(super) async fn poison(shop: &Shop, entries: u64, rng: &mut Rng) -> Result<V
     let mut written = Vec::new();
     for _ in 0..entries {
         let stream = rng.pick(&READ).copied().unwrap_or(READ[0]);
-        let mut id = "*".to_owned();
-        if rng.chance(30) {
-            // Its clock goes ahead: for two seconds every id of the store's own would be too low for this stream.
-            let (seconds, _): (u64, u64) = redis::cmd("TIME").query_async(&mut c).await?;
-            id = format!("{}-0", (seconds + AHEAD) * 1000);
-        }
-        let id: String = redis::cmd("XADD").arg(stream).arg(id).arg(garbage(rng)).query_async(&mut c).await?;
+        let fields = garbage(rng);
+        let add = |id: String| redis::cmd("XADD").arg(stream).arg(id).arg(&fields).clone();
+        // Its clock may go ahead: for two seconds every id of the store's own would be too low for this stream.
+        let (seconds, _): (u64, u64) = redis::cmd("TIME").query_async(&mut c).await?;
+        let ahead = format!("{}-0", (seconds + AHEAD) * 1000);
+        // Where the stream is ahead already, as everywhere else: by the server's clock.
+        let written_ahead =
+            if rng.chance(30) { add(ahead).query_async::<String>(&mut c).await.ok() } else { None };
+        let id: String = match written_ahead {
+            Some(id) => id,
+            None => add("*".to_owned()).query_async(&mut c).await?,
+        };
         written.push(Poison { stream: stream.to_owned(), id });
     }
     Ok(written)

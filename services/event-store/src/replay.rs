@@ -87,8 +87,30 @@ impl EventStore {
             pipe.cmd("XREVRANGE").arg(self.layout().stream(stream)).arg(&["+", "-", "COUNT", "1"]);
         }
         let last: Vec<Value> = pipe.query_async(&mut self.connection()).await?;
-        let ids = last.into_iter().flat_map(entry::parse_entries).map(|e| e.id);
-        Ok(ids.max().unwrap_or(Id::ZERO))
+        let mut head = Id::ZERO;
+        for (stream, reply) in streams.iter().zip(last) {
+            head = head.max(self.last_event(stream, entry::parse_entries(reply)).await?);
+        }
+        Ok(head)
+    }
+
+    /// The last event among these last entries of a stream, or before them. What another program has
+    /// written there is no event: its id may be ahead of the log's, and no reader's position ever
+    /// stands on it.
+    async fn last_event(&self, stream: &StreamName, mut last: Vec<RawEntry>) -> Result<Id, ReadError> {
+        loop {
+            if let Some(event) = last.iter().find(|raw| raw.decode(stream).is_ok()) {
+                return Ok(event.id);
+            }
+            let Some(first) = last.last() else { return Ok(Id::ZERO) };
+            let before = format!("({}", first.id);
+            let reply: Value = redis::cmd("XREVRANGE")
+                .arg(self.layout().stream(stream))
+                .arg(&[before.as_str(), "-", "COUNT", "100"])
+                .query_async(&mut self.connection())
+                .await?;
+            last = entry::parse_entries(reply);
+        }
     }
 }
 

@@ -21,7 +21,10 @@ pub struct Tail {
     store: EventStore,
     streams: Vec<StreamName>,
     keys: Vec<String>,
-    /// Everything up to here was handed out.
+    /// How far each stream was read. Not one for all: an entry of another program may have an id ahead
+    /// of the store's clock, and events below it are still to come in the other streams.
+    cursors: Vec<Id>,
+    /// Every event up to here was handed out.
     position: Id,
     connection: Option<MultiplexedConnection>,
 }
@@ -33,7 +36,8 @@ impl EventStore {
     #[must_use]
     pub fn tail(&self, streams: Vec<StreamName>, after: Id) -> Tail {
         let keys = streams.iter().map(|s| self.layout().stream(s)).collect();
-        Tail { store: self.clone(), streams, keys, position: after, connection: None }
+        let cursors = vec![after; streams.len()];
+        Tail { store: self.clone(), streams, keys, cursors, position: after, connection: None }
     }
 }
 
@@ -57,7 +61,7 @@ impl Tail {
         self.read(None).await
     }
 
-    /// Everything up to this id was handed out.
+    /// Every event up to this id was handed out.
     #[must_use]
     pub fn position(&self) -> Id {
         self.position
@@ -66,6 +70,7 @@ impl Tail {
     /// Goes on after this id instead.
     pub(crate) fn seek(&mut self, position: Id) {
         self.position = position;
+        self.cursors.fill(position);
     }
 
     async fn read(&mut self, block: Option<Duration>) -> Result<Vec<Event>, ReadError> {
@@ -79,18 +84,23 @@ impl Tail {
             command.arg("BLOCK").arg(block.as_millis().to_string());
         }
         command.arg("STREAMS").arg(&self.keys);
-        for _ in &self.keys {
-            command.arg(self.position.to_string());
+        for cursor in &self.cursors {
+            command.arg(cursor.to_string());
         }
         let reply: Value = tokio::time::timeout(SILENCE, command.query_async(&mut connection))
             .await
             .map_err(|_| ReadError("the server fell silent during a blocking read".to_owned()))??;
         self.connection = Some(connection);
         let merged = order::merge(self.numbered(entry::parse_streams(reply)), BATCH);
-        if let Some((_, last)) = merged.last() {
+        for (stream, raw) in &merged {
+            self.cursors[*stream] = raw.id;
+        }
+        let events: Vec<Event> =
+            merged.into_iter().filter_map(|(stream, raw)| decode(&self.streams[stream], &raw)).collect();
+        if let Some(last) = events.last() {
             self.position = last.id;
         }
-        Ok(merged.into_iter().filter_map(|(stream, raw)| decode(&self.streams[stream], &raw)).collect())
+        Ok(events)
     }
 
     fn numbered(&self, streams: Vec<(String, Vec<RawEntry>)>) -> Vec<(usize, Vec<RawEntry>)> {
