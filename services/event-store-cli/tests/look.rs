@@ -3,11 +3,14 @@
 
 mod support;
 
+use event_store::testing::Cluster;
+use event_store::{Config, EventStore, Kind, Layout, NewEvent};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::json;
 use std::io::{BufReader, Read as _};
 use std::process::{Child, Stdio};
-use support::{Filled, filled, program, put};
+use support::{Filled, filled, program, put, run};
 
 /// The columns of each line, blanks between them.
 fn cells(table: &str) -> Vec<Vec<&str>> {
@@ -161,6 +164,33 @@ async fn nothing_in_a_store_reaches_the_terminal_as_a_command_and_a_pipe_gets_no
     }
     assert!(s.run(&["tail"]).ok().contains("is no event"), "what is no event is shown as such");
     assert!(s.run(&["streams"]).err.contains("not of this store"));
+}
+
+#[tokio::test]
+async fn on_a_redis_cluster_the_streams_of_all_masters_are_found_and_followed() {
+    let cluster = Cluster::start();
+    let config = Config::new(&cluster.urls()[0]).layout(Layout::Tagged);
+    let store = EventStore::connect(config).await.unwrap();
+    let families = ["account", "note", "mandate", "branch"];
+    for family in families {
+        let kind = Kind::new(family);
+        store.append(vec![NewEvent::put(kind, "opened", "1", &json!({ "id": "1" }))]).await.unwrap();
+    }
+    let urls = cluster.urls().join(",");
+    let words = ["--layout", "tagged", "streams", "--json"];
+    assert_eq!(run(&urls, &words).json().as_array().unwrap().len(), families.len());
+    assert_eq!(run(&urls, &["streams"]).code, 3, "the plain layout does not fit a cluster");
+    let words = ["--layout", "tagged", "tail", "--follow", "--json", "-n", "1"];
+    let mut child = program(&urls, &words).stdout(Stdio::piped()).spawn().unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    assert!(line(&mut out).contains("branch_opened"));
+    for family in families {
+        let event = NewEvent::put(Kind::new(family), "opened", "2", &json!({ "id": "2" }));
+        store.append(vec![event]).await.unwrap();
+        assert!(line(&mut out).contains(&format!("\"stream\":\"{family}_opened\"")));
+    }
+    interrupt(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
 #[tokio::test]

@@ -5,8 +5,8 @@
 mod support;
 
 use event_store::doctor::{self, Access, Severity};
-use event_store::testing::Redis;
-use event_store::{Config, ConnectErrorKind, EventStore, Outcome, Select, Subscription};
+use event_store::testing::{Cluster, Redis};
+use event_store::{Config, ConnectErrorKind, EventStore, Layout, Outcome, Select, Subscription};
 use support::{ACCOUNT, Recorder, Seen, count, eventually, plain, put, recorder, server};
 use tokio_util::sync::CancellationToken;
 
@@ -81,6 +81,28 @@ async fn the_listed_rights_are_enough_to_append_subscribe_park_and_replay() {
     eventually("parked again", async || letters.count().await.unwrap() == 1).await;
     cancel.cancel();
     running.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn every_master_of_a_cluster_is_looked_at_and_the_plain_layout_is_refused_there() {
+    let cluster = Cluster::start();
+    let nodes: Vec<String> = cluster.nodes().iter().map(Redis::url).collect();
+    let tagged = Config::new(&nodes[0]).layout(Layout::Tagged);
+    EventStore::connect(tagged.clone()).await.unwrap();
+    let error = EventStore::connect(Config::new(&nodes[0])).await.err().unwrap();
+    assert_eq!(error.kind(), ConnectErrorKind::Unsuitable);
+    assert!(error.to_string().contains("choose the tagged layout"), "{error}");
+
+    let client = redis::Client::open(nodes[2].as_str()).unwrap();
+    let mut third = client.get_multiplexed_async_connection().await.unwrap();
+    let () = redis::cmd("CONFIG")
+        .arg(&["SET", "maxmemory-policy", "volatile-ttl"])
+        .query_async(&mut third)
+        .await
+        .unwrap();
+    let error = EventStore::connect(tagged).await.err().unwrap();
+    let third = format!("127.0.0.1:{}", cluster.nodes()[2].port());
+    assert!(error.to_string().contains(&format!("{third}: maxmemory-policy is volatile-ttl")), "{error}");
 }
 
 #[tokio::test]
