@@ -4,18 +4,33 @@
 -- are kept alive, so what another one claimed stays claimed; a consumer is removed only while it has
 -- nothing pending; a log that went back in time halts the group until a person accepts it.
 --
--- The cursors' hash holds by stream: 'NAME' the cursor, '!NAME' what halts the group, '+NAME' up to
--- where a group that was lost may deliver again what is finished.
+-- The cursors' hash holds by stream: 'NAME' the cursor, '=NAME' the last entry that was delivered,
+-- '!NAME' what halts the group, '+NAME' up to where a group that was lost may deliver again what is
+-- finished.
+
+-- The log had this entry and has it no more, though nobody trimmed or deleted it.
+local function is_missing(stream, id)
+  if id == '' or id == '0-0' then return false end
+  local info, fields = redis.pcall('XINFO', 'STREAM', stream), {}
+  if info.err then return true end
+  for i = 1, #info, 2 do fields[info[i]] = info[i + 1] end
+  if not reaches(fields['last-generated-id'], id) then return true end
+  if #redis.call('XRANGE', stream, id, id) > 0 then return false end
+  local first = fields['first-entry']
+  return first and not reaches(first[1], id) and not reaches(fields['max-deleted-entry-id'], id)
+end
 
 -- The log has lost what was known of it: ids that it will give again would pass for finished ones.
 -- Answers what to answer then. `seen` is the highest id that the consumer was given, or ''.
 local function went_back(stream, cursors, name, seen)
-  local found = redis.call('HMGET', cursors, name, '!' .. name)
-  local cursor, halted = found[1], found[2]
+  local found = redis.call('HMGET', cursors, name, '!' .. name, '=' .. name)
+  local cursor, halted, delivered = found[1], found[2], found[3] or ''
   if not halted then
-    local known, last = cursor or '0-0', last_id(stream)
-    if seen ~= '' and reaches(seen, known) then known = seen end
-    if reaches(last, known) then return nil, cursor end
+    local last, known = last_id(stream), nil
+    if cursor and not reaches(last, cursor) then known = cursor end
+    if is_missing(stream, delivered) then known = delivered end
+    if is_missing(stream, seen) and (not known or reaches(seen, known)) then known = seen end
+    if not known then return nil, cursor, delivered end
     halted = known .. ' ' .. last
     redis.call('HSET', cursors, '!' .. name, halted)
   end
@@ -46,7 +61,7 @@ end)
 -- ms), then those of the ids that are no longer this consumer's.
 redis.register_function('@LIB@_upkeep', function(keys, args)
   local group, consumer, name, idle = args[1], args[2], args[3], tonumber(args[4])
-  local back, known = went_back(keys[1], keys[2], name, args[5])
+  local back, known, delivered = went_back(keys[1], keys[2], name, args[5])
   if back then return back end
   local info = info_of(keys[1], group)
   if not info then return { 'nogroup' } end
@@ -66,7 +81,10 @@ redis.register_function('@LIB@_upkeep', function(keys, args)
   end
   local cursor = info['last-delivered-id']
   if pending[1] > 0 then cursor = id_before(pending[2]) end
-  if cursor ~= known then redis.call('HSET', keys[2], name, cursor) end
+  -- A group that was made again may stand at an id that no entry has.
+  local last = info['last-delivered-id']
+  if last ~= delivered and #redis.call('XRANGE', keys[1], last, last) == 0 then last = '' end
+  if cursor ~= known or last ~= delivered then redis.call('HSET', keys[2], name, cursor, '=' .. name, last) end
   for _, c in ipairs(redis.call('XINFO', 'CONSUMERS', keys[1], group)) do
     local one = {}
     for i = 1, #c, 2 do one[c[i]] = c[i + 1] end
@@ -114,7 +132,7 @@ redis.register_function('@LIB@_accept', function(keys, args)
     end
     local cursor = redis.call('HGET', keys[2], name)
     if cursor and not reaches(last, cursor) then redis.call('HSET', keys[2], name, last) end
-    redis.call('HDEL', keys[2], '!' .. name)
+    redis.call('HDEL', keys[2], '!' .. name, '=' .. name)
   end
   return { 'ok', page[1], lowered, last }
 end)

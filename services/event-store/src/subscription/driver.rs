@@ -2,15 +2,16 @@
 //! Never blocks on a handler, and never on the server: whatever takes time is a task, and one that
 //! ends is a [`Step`].
 
-use super::finish::{self, Finish, Group, Letter, Settled};
-use super::hand::{self, Handled};
+use super::finish::{self, Finish, Group};
+use super::hand;
 use super::inbox::{Inbox, Look};
 use super::item::{Item, Place};
 use super::known::Known;
 use super::reader::{self, Ask, Read, Reader, Waker};
-use super::ready::{self, Asked};
+use super::ready;
+use super::settle::Step;
 use super::upkeep::{self, Found, Round, Share};
-use super::{Handler, Observation, Outcome, Subscription, backoff};
+use super::{Handler, Observation, Subscription};
 use crate::{EventStore, Id};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, error, info, warn};
 
 /// Entries held per stream: several reads, so that handlers never wait for the next one.
@@ -26,15 +28,8 @@ const ROOM: usize = reader::BATCH * 4;
 const LOOK: usize = 256;
 /// Events that one task asks about in turn.
 const TURN: usize = 64;
+const WAKE_AGAIN: Duration = Duration::from_millis(10);
 const UPKEEP: Duration = Duration::from_secs(1);
-/// Between questions whether an event that another consumer holds is finished.
-const WAIT_BASE: Duration = Duration::from_millis(2);
-const WAIT_CAP: Duration = Duration::from_millis(50);
-const CONFLICT_BASE: Duration = Duration::from_millis(1);
-const CONFLICT_CAP: Duration = Duration::from_millis(200);
-/// After a question that the server did not answer.
-const HOLD_OFF: Duration = Duration::from_millis(100);
-
 pub(super) async fn run(
     store: EventStore,
     subscription: Arc<Subscription>,
@@ -74,7 +69,9 @@ pub(super) async fn run(
         finishing: false,
         keeping_house: false,
         more_to_claim: false,
-        reading: false,
+        reading: None,
+        waking: None,
+        waker: Waker::default(),
         anew: false,
         halted: false,
         hold_off: None,
@@ -82,56 +79,47 @@ pub(super) async fn run(
     driver.run(cancel).await;
 }
 
-/// Something that took time has ended.
-enum Step {
-    /// Handlers, by a task that occupied so many hands.
-    Handled(Vec<Handled>, usize),
-    Answered(Asked, Result<Vec<String>, String>),
-    /// Outputs of other slots are appended, or not.
-    AppendedAhead(Finish, Result<(), Settled>),
-    Finished(Vec<(Finish, Settled)>),
-    Parked(Place, Settled),
-    Looked(Box<Found>),
-}
-
 #[allow(clippy::struct_excessive_bools, reason = "each says of one kind of task whether it is under way")]
-struct Driver<H> {
-    store: EventStore,
-    subscription: Arc<Subscription>,
-    observation: Observation,
-    handler: Arc<H>,
-    group: Group,
-    keys: Vec<String>,
-    cursors: String,
-    inbox: Inbox,
-    known: Known,
+pub(super) struct Driver<H> {
+    pub(super) store: EventStore,
+    pub(super) subscription: Arc<Subscription>,
+    pub(super) observation: Observation,
+    pub(super) handler: Arc<H>,
+    pub(super) group: Group,
+    pub(super) keys: Vec<String>,
+    pub(super) cursors: String,
+    pub(super) inbox: Inbox,
+    pub(super) known: Known,
     /// Per stream: up to here what is finished may be delivered again.
-    again: Vec<Id>,
+    pub(super) again: Vec<Id>,
     /// Per stream: the highest id that was delivered.
-    seen: Vec<Option<Id>>,
-    tasks: JoinSet<Step>,
+    pub(super) seen: Vec<Option<Id>>,
+    pub(super) tasks: JoinSet<Step>,
     /// Handled, to be finished with the next call.
-    waiting: Vec<Finish>,
+    pub(super) waiting: Vec<Finish>,
     /// Free ones.
-    hands: usize,
+    pub(super) hands: usize,
     /// Tasks that handle at once.
-    parts: usize,
-    asking: bool,
-    finishing: bool,
-    keeping_house: bool,
-    more_to_claim: bool,
-    reading: bool,
+    pub(super) parts: usize,
+    pub(super) asking: bool,
+    pub(super) finishing: bool,
+    pub(super) keeping_house: bool,
+    pub(super) more_to_claim: bool,
+    /// The streams of the read that is under way.
+    pub(super) reading: Option<Vec<usize>>,
+    /// Ends the read under way, because another stream has room.
+    pub(super) waking: Option<AbortOnDropHandle<()>>,
+    pub(super) waker: Waker,
     /// The next read begins with the pending list.
-    anew: bool,
+    pub(super) anew: bool,
     /// The log went back in time: nothing is handed out until a person accepts that.
-    halted: bool,
+    pub(super) halted: bool,
     /// No questions to the server before then: the last one failed.
-    hold_off: Option<Instant>,
+    pub(super) hold_off: Option<Instant>,
 }
 
 impl<H: Handler> Driver<H> {
     async fn run(mut self, cancel: CancellationToken) {
-        let waker = Waker::default();
         let (ask, requests) = mpsc::channel(1);
         let (answers, mut reads) = mpsc::channel(1);
         let reader = Reader {
@@ -139,9 +127,9 @@ impl<H: Handler> Driver<H> {
             subscription: self.subscription.clone(),
             keys: self.keys.clone(),
             cursors: self.cursors.clone(),
-            waker: waker.clone(),
+            waker: self.waker.clone(),
         };
-        let reader = tokio::spawn(reader.run(requests, answers));
+        let reader = AbortOnDropHandle::new(tokio::spawn(reader.run(requests, answers)));
         let mut tick = tokio::time::interval(UPKEEP.min(self.subscription.claim_after / 3));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -155,24 +143,41 @@ impl<H: Handler> Driver<H> {
                 biased;
                 () = cancel.cancelled() => break,
                 _ = tick.tick() => self.keep_house(),
-                Some(read) = reads.recv() => { self.reading = false; self.take_in(read); }
+                Some(read) = reads.recv() => {
+                    (self.reading, self.waking) = (None, None);
+                    self.take_in(read);
+                }
                 Some(ended) = self.tasks.join_next(), if !self.tasks.is_empty() => self.step(ended),
                 () = sleep_until(wake), if wake.is_some() => {}
             }
         }
         drop(ask);
-        self.shut_down(&waker, reader, reads).await;
+        self.shut_down(reader, reads).await;
     }
 
     fn read_on(&mut self, ask: &mpsc::Sender<Ask>) {
-        if self.reading {
+        if let Some(streams) = &self.reading {
+            let has_room = |s: &usize| !streams.contains(s) && self.inbox.room_of(*s) >= ROOM / 2;
+            if self.waking.is_none() && (0..self.keys.len()).any(|s| has_room(&s)) {
+                // The read may wait for a stream that gets nothing while this one has plenty.
+                let (waker, store, keys) = (self.waker.clone(), self.store.clone(), self.keys.clone());
+                self.waking = Some(AbortOnDropHandle::new(tokio::spawn(async move {
+                    loop {
+                        waker.wake(&store, &keys).await;
+                        // It may have come before the read.
+                        tokio::time::sleep(WAKE_AGAIN).await;
+                    }
+                })));
+            }
             return;
         }
         let streams = self.inbox.readable();
         if !streams.is_empty() || self.anew {
-            let request = Ask { streams, seen: self.seen.clone(), anew: self.anew };
-            self.reading = ask.try_send(request).is_ok();
-            self.anew &= !self.reading;
+            let request = Ask { streams: streams.clone(), seen: self.seen.clone(), anew: self.anew };
+            if ask.try_send(request).is_ok() {
+                self.reading = Some(streams);
+                self.anew = false;
+            }
         }
     }
 
@@ -216,7 +221,7 @@ impl<H: Handler> Driver<H> {
         }
     }
 
-    fn halt(&mut self, fault: super::SubscriptionError) {
+    pub(super) fn halt(&mut self, fault: super::SubscriptionError) {
         if !self.halted {
             error!(error = %fault, "nothing is handled until a person accepts the log as it is");
         }
@@ -258,7 +263,7 @@ impl<H: Handler> Driver<H> {
         plan.wake.into_iter().chain(self.hold_off.filter(|t| *t > now)).min()
     }
 
-    fn hand_out(&mut self, events: Vec<(Place, Arc<Item>)>) {
+    pub(super) fn hand_out(&mut self, events: Vec<(Place, Arc<Item>)>) {
         let turn = events.len().div_ceil(self.parts).clamp(TURN / 4, TURN);
         let share = self.subscription.concurrency.div_ceil(self.parts);
         let mut events = events.into_iter().peekable();
@@ -278,123 +283,6 @@ impl<H: Handler> Driver<H> {
         }
     }
 
-    fn step(&mut self, ended: Result<Step, tokio::task::JoinError>) {
-        let step = match ended {
-            Ok(step) => step,
-            Err(e) => {
-                // Handlers' panics are caught; what is lost here is claimed back after a while.
-                error!(group = self.subscription.group, error = %e, "a task of the consumer failed");
-                return;
-            }
-        };
-        match step {
-            Step::Handled(handled, hands) => {
-                self.hands += hands;
-                for one in handled {
-                    self.handled(one);
-                }
-            }
-            Step::Answered(asked, answers) => self.answered(asked, answers),
-            Step::AppendedAhead(finish, appended) => {
-                self.hands += 1;
-                match appended {
-                    Ok(()) => self.waiting.push(finish),
-                    Err(settled) => self.settle(&finish.item, finish.place, settled),
-                }
-            }
-            Step::Finished(finished) => {
-                self.finishing = false;
-                for (finish, settled) in finished {
-                    self.hands += usize::from(!finish.outputs.is_empty());
-                    self.settle(&finish.item, finish.place, settled);
-                }
-            }
-            Step::Parked(place, settled) => self.settle_letter(place, settled),
-            Step::Looked(found) => self.look_after(*found),
-        }
-    }
-
-    fn handled(&mut self, handled: Handled) {
-        let (job, outcome) = match handled {
-            Handled::Unbegun(place) => return self.inbox.put_back(place),
-            Handled::Waiting(job, running) => {
-                self.hands -= 1;
-                self.tasks.spawn(async move { Step::Handled(hand::carry_on(job, running).await, 1) });
-                return;
-            }
-            Handled::Ended(job, outcome) => (job, outcome),
-        };
-        let hand::Job { place, item, began } = job;
-        self.observation.took(place.1, began.elapsed());
-        match outcome {
-            Outcome::Done(outputs) => {
-                let (outputs, in_one_step) = self.group.derived(&item.event, outputs);
-                self.hands -= usize::from(!outputs.is_empty());
-                if in_one_step {
-                    self.waiting.push(Finish { place, item, outputs });
-                } else {
-                    let group = self.group.clone();
-                    self.tasks.spawn(async move {
-                        let appended = group.append_ahead(outputs).await;
-                        Step::AppendedAhead(Finish { place, item, outputs: Vec::new() }, appended)
-                    });
-                }
-            }
-            Outcome::Skip(reason) => {
-                debug!(id = %place.0, stream = %item.event.stream, reason, "skipped");
-                self.waiting.push(Finish { place, item, outputs: Vec::new() });
-            }
-            Outcome::Retry(reason) => self.settle(&item, place, Settled::Failed(reason)),
-            Outcome::Park(reason) => self.settle(&item, place, Settled::Hopeless(reason)),
-        }
-    }
-
-    fn answered(&mut self, asked: Asked, answers: Result<Vec<String>, String>) {
-        self.asking = false;
-        let answers = match answers {
-            Ok(answers) => answers,
-            Err(e) => {
-                debug!(group = self.subscription.group, error = e, "cannot ask what may be handled");
-                self.hold_off = Some(Instant::now() + HOLD_OFF);
-                for (place, _) in asked {
-                    self.inbox.put_back(place);
-                }
-                return;
-            }
-        };
-        let mut go = Vec::new();
-        for ((place, item), answer) in asked.into_iter().zip(answers) {
-            match answer.as_str() {
-                "go" => {
-                    item.before.iter().for_each(|b| self.known.learn(&b.field, b.id));
-                    go.push((place, item));
-                }
-                "gap" => {
-                    info!(group = self.subscription.group, id = %place.0, stream = %item.event.stream, "an earlier event was trimmed or taken out of the group by hand; going on without it");
-                    go.push((place, item));
-                }
-                "already" => self.waiting.push(Finish { place, item, outputs: Vec::new() }),
-                "behind" => {
-                    self.start_park(place, Some(item), "behind a dead letter of its entity".to_owned());
-                }
-                "parked" => self.start_park(place, Some(item), String::new()),
-                "fenced" => self.settle(&item, place, Settled::Fenced),
-                _ => {
-                    let waits = self.inbox.waited(place);
-                    let pause = backoff::pause(WAIT_BASE, WAIT_CAP, waits, backoff::jitter(place.0, waits));
-                    self.inbox.wait_until(place, Instant::now() + pause);
-                }
-            }
-        }
-        if self.halted {
-            for (place, _) in go {
-                self.inbox.put_back(place);
-            }
-        } else {
-            self.hand_out(go);
-        }
-    }
-
     fn finish_what_waits(&mut self) {
         if self.finishing || self.waiting.is_empty() {
             return;
@@ -402,80 +290,6 @@ impl<H: Handler> Driver<H> {
         self.finishing = true;
         let (group, events) = (self.group.clone(), finish::next_call(&mut self.waiting));
         self.tasks.spawn(async move { Step::Finished(group.finish(events).await) });
-    }
-
-    fn start_park(&mut self, place: Place, item: Option<Arc<Item>>, reason: String) {
-        self.inbox.take(place);
-        let (failed, since) = self.inbox.failures(place);
-        // What queues behind another was never tried itself.
-        let letter = Letter {
-            place,
-            item,
-            reason,
-            attempts: failed,
-            failing_for: since.map_or(Duration::ZERO, |t| t.elapsed()),
-        };
-        let group = self.group.clone();
-        self.tasks.spawn(async move { Step::Parked(place, group.park(letter).await) });
-    }
-
-    fn settle(&mut self, item: &Arc<Item>, place: Place, settled: Settled) {
-        let now = Instant::now();
-        match settled {
-            Settled::Finished => {
-                self.known.finished(item);
-                self.inbox.remove(place);
-                self.observation.count_handled(place.1);
-            }
-            Settled::Conflict => {
-                let waits = self.inbox.waited(place);
-                let pause =
-                    backoff::pause(CONFLICT_BASE, CONFLICT_CAP, waits, backoff::jitter(place.0, waits));
-                self.inbox.wait_until(place, now + pause);
-                self.observation.count_conflicted(place.1);
-            }
-            Settled::Hopeless(reason) => {
-                self.inbox.failed(place, now);
-                self.start_park(place, Some(item.clone()), reason);
-            }
-            Settled::Failed(reason) => {
-                let attempt = self.inbox.failed(place, now);
-                if self.subscription.park_after.is_some_and(|most| attempt >= most) {
-                    return self.start_park(place, Some(item.clone()), reason);
-                }
-                self.try_again(place, attempt, &reason);
-            }
-            other => self.settle_letter(place, other),
-        }
-    }
-
-    fn try_again(&mut self, place: Place, attempt: u32, reason: &str) {
-        let (base, cap) = (self.subscription.retry_base, self.subscription.retry_cap);
-        let pause = backoff::pause(base, cap, attempt.saturating_sub(1), backoff::jitter(place.0, attempt));
-        warn!(group = self.subscription.group, id = %place.0, attempt, pause_ms = u64::try_from(pause.as_millis()).unwrap_or(0), reason, "to be tried again");
-        self.inbox.wait_until(place, Instant::now() + pause);
-        self.observation.count_retried(place.1);
-    }
-
-    /// How an entry ended that was not handled by this consumer.
-    fn settle_letter(&mut self, place: Place, settled: Settled) {
-        let stream = &self.subscription.streams[place.1];
-        match settled {
-            Settled::Parked => {
-                warn!(group = self.subscription.group, %stream, id = %place.0, "parked");
-                self.inbox.remove(place);
-                self.observation.count_parked(place.1);
-            }
-            Settled::Fenced => {
-                info!(group = self.subscription.group, %stream, id = %place.0, "another consumer has taken this entry over");
-                self.inbox.remove(place);
-            }
-            Settled::Failed(reason) => {
-                let attempt = self.inbox.failed(place, Instant::now());
-                self.try_again(place, attempt, &reason);
-            }
-            _ => self.inbox.remove(place),
-        }
     }
 
     fn keep_house(&mut self) {
@@ -498,7 +312,7 @@ impl<H: Handler> Driver<H> {
         self.tasks.spawn(async move { Step::Looked(Box::new(round.run().await)) });
     }
 
-    fn look_after(&mut self, found: Found) {
+    pub(super) fn look_after(&mut self, found: Found) {
         self.keeping_house = false;
         self.more_to_claim = found.more;
         if let Some(fault) = found.halted {
@@ -527,12 +341,7 @@ impl<H: Handler> Driver<H> {
     }
 
     /// Stops reading, lets handlers end within the bound, hands the rest back.
-    async fn shut_down(
-        mut self,
-        waker: &Waker,
-        mut reader: tokio::task::JoinHandle<()>,
-        mut reads: mpsc::Receiver<Read>,
-    ) {
+    async fn shut_down(mut self, mut reader: AbortOnDropHandle<()>, mut reads: mpsc::Receiver<Read>) {
         self.observation.set_ready(false);
         // Nothing is handed out from here on.
         self.halted = true;
@@ -544,7 +353,7 @@ impl<H: Handler> Driver<H> {
                     _ = &mut reader => break,
                     // What the last read brought stays pending for this consumer and is handed back below.
                     Some(_) = reads.recv() => {}
-                    _ = nudge.tick() => waker.wake(&self.store, &self.keys).await,
+                    _ = nudge.tick() => self.waker.wake(&self.store, &self.keys).await,
                 }
             }
         };

@@ -17,6 +17,9 @@ use uuid::Uuid;
 const EVENTS: usize = 256;
 const WITH_OUTPUTS: usize = 32;
 
+/// After the server refused to park.
+const PARK_AGAIN: Duration = Duration::from_secs(1);
+
 /// How an event ended at this consumer.
 #[derive(Debug)]
 pub(super) enum Settled {
@@ -28,8 +31,10 @@ pub(super) enum Settled {
     Fenced,
     /// An output conflicts with its expected version: the handler must see the new state.
     Conflict,
-    /// To be tried again.
+    /// The handler failed: to be asked again.
     Failed(String),
+    /// The server refused for a reason of its own: to be finished again, without asking the handler.
+    Refused(String),
     /// To be parked.
     Hopeless(String),
 }
@@ -82,7 +87,7 @@ impl Group {
                 }
                 settled
             }
-            Err(e) => events.into_iter().map(|event| (event, Settled::Failed(e.to_string()))).collect(),
+            Err(e) => events.into_iter().map(|event| (event, Settled::Refused(e.to_string()))).collect(),
         }
     }
 
@@ -198,14 +203,18 @@ impl Group {
             before.join("\n"),
         ];
         args.append(&mut fields);
-        match self.until_answered("park", &keys, &args).await.map(entry::words) {
-            Ok(words) => match words.first().map(String::as_str) {
-                Some("ok") => Settled::Parked,
-                Some("already") => Settled::Finished,
-                Some("fenced") => Settled::Fenced,
-                _ => Settled::Failed(format!("the server answered {words:?}")),
-            },
-            Err(e) => Settled::Failed(e.to_string()),
+        loop {
+            let refused = match self.until_answered("park", &keys, &args).await.map(entry::words) {
+                Ok(words) => match words.first().map(String::as_str) {
+                    Some("ok") => return Settled::Parked,
+                    Some("already") => return Settled::Finished,
+                    Some("fenced") => return Settled::Fenced,
+                    _ => format!("the server answered {words:?}"),
+                },
+                Err(e) => e.to_string(),
+            };
+            tracing::warn!(group = s.group, %id, refused, "the server does not let it be parked; trying again");
+            tokio::time::sleep(PARK_AGAIN).await;
         }
     }
 }
@@ -219,12 +228,12 @@ fn verdict(batch: Option<&Batch>, words: &[String]) -> Settled {
     match (words.first().map(String::as_str), batch) {
         (Some("ok" | "already"), _) => Settled::Finished,
         (Some("fenced"), _) => Settled::Fenced,
-        (Some("error"), _) => Settled::Failed(words.get(1).cloned().unwrap_or_default()),
+        (Some("error"), _) => Settled::Refused(words.get(1).cloned().unwrap_or_default()),
         (_, Some(batch)) => {
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
             batch.answer(&words).map_or_else(|e| settled(&e), |_| Settled::Finished)
         }
-        (_, None) => Settled::Failed(format!("the server answered {words:?}")),
+        (_, None) => Settled::Refused(format!("the server answered {words:?}")),
     }
 }
 
@@ -234,7 +243,7 @@ fn settled(e: &AppendError) -> Settled {
         AppendErrorKind::Invalid | AppendErrorKind::DuplicateId => {
             Settled::Hopeless(format!("the handler's outputs: {e}"))
         }
-        _ => Settled::Failed(e.to_string()),
+        _ => Settled::Refused(e.to_string()),
     }
 }
 

@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
+use tracing::Instrument;
 
 /// After so long in handlers the rest goes to another task, which may run on another core.
 const BUDGET: Duration = Duration::from_millis(1);
@@ -70,7 +71,9 @@ pub(super) async fn carry_on(job: Job, mut running: Running) -> Vec<Handled> {
 }
 
 fn run(handler: Arc<impl Handler>, item: Arc<Item>) -> Running {
-    Box::pin(async move { handler.handle(&item.event).await })
+    let event = &item.event;
+    let span = tracing::debug_span!("handle", stream = %event.stream, id = %event.id, entity = event.entity_id, correlation = event.correlation_id);
+    Box::pin(async move { handler.handle(&item.event).await }.instrument(span))
 }
 
 /// A panic in a handler is an attempt that failed, not the end of the consumer. The future is not

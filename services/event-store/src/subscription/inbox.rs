@@ -227,6 +227,13 @@ impl Inbox {
         slot.waits
     }
 
+    /// The server refused to finish the entry, which stays in hand: how often it has.
+    pub(super) fn refused(&mut self, place: Place) -> u32 {
+        let Some(slot) = self.slots.get_mut(&place) else { return 0 };
+        slot.waits += 1;
+        slot.waits
+    }
+
     /// The entry is no candidate before then.
     pub(super) fn wait_until(&mut self, place: Place, then: Instant) {
         if let Some(slot) = self.slots.get_mut(&place) {

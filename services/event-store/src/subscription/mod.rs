@@ -23,6 +23,7 @@ mod known;
 mod observe;
 mod reader;
 mod ready;
+mod settle;
 mod upkeep;
 
 pub use accept::Accepted;

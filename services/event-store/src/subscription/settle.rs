@@ -1,0 +1,246 @@
+//! What becomes of an event: of what its handler said, of what the server answered. Decides what is
+//! next for it and changes the inbox; never waits for anything itself.
+
+use super::driver::Driver;
+use super::finish::{Finish, Letter, Settled};
+use super::hand::{self, Handled};
+use super::item::{Item, Place};
+use super::ready::Asked;
+use super::upkeep::Found;
+use super::{Handler, Outcome, backoff};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tracing::{debug, error, info, warn};
+
+/// Between questions whether an event that another consumer holds is finished.
+const WAIT_BASE: Duration = Duration::from_millis(2);
+const WAIT_CAP: Duration = Duration::from_millis(50);
+const CONFLICT_BASE: Duration = Duration::from_millis(1);
+const CONFLICT_CAP: Duration = Duration::from_millis(200);
+/// After a question that the server did not answer.
+const HOLD_OFF: Duration = Duration::from_millis(100);
+
+/// Something that took time has ended.
+pub(super) enum Step {
+    /// Handlers, by a task that occupied so many hands.
+    Handled(Vec<Handled>, usize),
+    Answered(Asked, Result<Vec<String>, String>),
+    /// Outputs of other slots are appended, or not.
+    AppendedAhead(Finish, Result<(), Settled>),
+    Finished(Vec<(Finish, Settled)>),
+    /// Time to finish this one again, which the server refused.
+    Again(Finish),
+    Parked(Place, Settled),
+    Looked(Box<Found>),
+}
+
+impl<H: Handler> Driver<H> {
+    pub(super) fn step(&mut self, ended: Result<Step, tokio::task::JoinError>) {
+        let step = match ended {
+            Ok(step) => step,
+            Err(e) => {
+                // Handlers' panics are caught; what is lost here is claimed back after a while.
+                error!(group = self.subscription.group, error = %e, "a task of the consumer failed");
+                return;
+            }
+        };
+        match step {
+            Step::Handled(handled, hands) => {
+                self.hands += hands;
+                for one in handled {
+                    self.handled(one);
+                }
+            }
+            Step::Answered(asked, answers) => self.answered(asked, answers),
+            Step::AppendedAhead(finish, appended) => {
+                self.hands += 1;
+                match appended {
+                    Ok(()) => self.waiting.push(finish),
+                    Err(settled) => self.settle(&finish.item, finish.place, settled),
+                }
+            }
+            Step::Finished(finished) => {
+                self.finishing = false;
+                for (finish, settled) in finished {
+                    if let Settled::Refused(reason) = settled {
+                        self.finish_again(finish, &reason);
+                        continue;
+                    }
+                    self.hands += usize::from(!finish.outputs.is_empty());
+                    self.settle(&finish.item, finish.place, settled);
+                }
+            }
+            Step::Again(finish) => self.waiting.push(finish),
+            Step::Parked(place, settled) => self.settle_letter(place, &settled),
+            Step::Looked(found) => self.look_after(*found),
+        }
+    }
+
+    /// What the server refuses for reasons of its own (rights, a key of another type) is finished later.
+    /// The handler is not asked again: what it does to the world outside would be done again.
+    fn finish_again(&mut self, finish: Finish, reason: &str) {
+        let refusals = self.inbox.refused(finish.place);
+        let pause = self.pause(finish.place, refusals);
+        warn!(group = self.subscription.group, id = %finish.place.0, refusals, reason, "the server does not let it be finished; trying again");
+        self.tasks.spawn(async move {
+            tokio::time::sleep(pause).await;
+            Step::Again(finish)
+        });
+    }
+
+    fn pause(&self, place: Place, attempt: u32) -> Duration {
+        let (base, cap) = (self.subscription.retry_base, self.subscription.retry_cap);
+        backoff::pause(base, cap, attempt.saturating_sub(1), backoff::jitter(place.0, attempt))
+    }
+
+    fn handled(&mut self, handled: Handled) {
+        let (job, outcome) = match handled {
+            Handled::Unbegun(place) => return self.inbox.put_back(place),
+            Handled::Waiting(job, running) => {
+                self.hands -= 1;
+                self.tasks.spawn(async move { Step::Handled(hand::carry_on(job, running).await, 1) });
+                return;
+            }
+            Handled::Ended(job, outcome) => (job, outcome),
+        };
+        let hand::Job { place, item, began } = job;
+        self.observation.took(place.1, began.elapsed());
+        match outcome {
+            Outcome::Done(outputs) => {
+                let (outputs, in_one_step) = self.group.derived(&item.event, outputs);
+                self.hands -= usize::from(!outputs.is_empty());
+                if in_one_step {
+                    self.waiting.push(Finish { place, item, outputs });
+                } else {
+                    let group = self.group.clone();
+                    self.tasks.spawn(async move {
+                        let appended = group.append_ahead(outputs).await;
+                        Step::AppendedAhead(Finish { place, item, outputs: Vec::new() }, appended)
+                    });
+                }
+            }
+            Outcome::Skip(reason) => {
+                debug!(id = %place.0, stream = %item.event.stream, reason, "skipped");
+                self.waiting.push(Finish { place, item, outputs: Vec::new() });
+            }
+            Outcome::Retry(reason) => self.settle(&item, place, Settled::Failed(reason)),
+            Outcome::Park(reason) => self.settle(&item, place, Settled::Hopeless(reason)),
+        }
+    }
+
+    fn answered(&mut self, asked: Asked, answers: Result<Vec<String>, String>) {
+        self.asking = false;
+        let answers = match answers {
+            Ok(answers) => answers,
+            Err(e) => {
+                debug!(group = self.subscription.group, error = e, "cannot ask what may be handled");
+                self.hold_off = Some(Instant::now() + HOLD_OFF);
+                for (place, _) in asked {
+                    self.inbox.put_back(place);
+                }
+                return;
+            }
+        };
+        let mut go = Vec::new();
+        for ((place, item), answer) in asked.into_iter().zip(answers) {
+            match answer.as_str() {
+                "go" => {
+                    item.before.iter().for_each(|b| self.known.learn(&b.field, b.id));
+                    go.push((place, item));
+                }
+                "gap" => {
+                    info!(group = self.subscription.group, id = %place.0, stream = %item.event.stream, "an earlier event was trimmed or taken out of the group by hand; going on without it");
+                    go.push((place, item));
+                }
+                "already" => self.waiting.push(Finish { place, item, outputs: Vec::new() }),
+                "behind" => {
+                    self.start_park(place, Some(item), "behind a dead letter of its entity".to_owned());
+                }
+                "parked" => self.start_park(place, Some(item), String::new()),
+                "fenced" => self.settle(&item, place, Settled::Fenced),
+                _ => {
+                    let waits = self.inbox.waited(place);
+                    let pause = backoff::pause(WAIT_BASE, WAIT_CAP, waits, backoff::jitter(place.0, waits));
+                    self.inbox.wait_until(place, Instant::now() + pause);
+                }
+            }
+        }
+        if self.halted {
+            for (place, _) in go {
+                self.inbox.put_back(place);
+            }
+        } else {
+            self.hand_out(go);
+        }
+    }
+
+    pub(super) fn start_park(&mut self, place: Place, item: Option<Arc<Item>>, reason: String) {
+        self.inbox.take(place);
+        let (failed, since) = self.inbox.failures(place);
+        // What queues behind another was never tried itself.
+        let letter = Letter {
+            place,
+            item,
+            reason,
+            attempts: failed,
+            failing_for: since.map_or(Duration::ZERO, |t| t.elapsed()),
+        };
+        let group = self.group.clone();
+        self.tasks.spawn(async move { Step::Parked(place, group.park(letter).await) });
+    }
+
+    fn settle(&mut self, item: &Arc<Item>, place: Place, settled: Settled) {
+        let now = Instant::now();
+        match settled {
+            Settled::Finished => {
+                self.known.finished(item);
+                self.inbox.remove(place);
+                self.observation.count_handled(place.1);
+            }
+            Settled::Conflict => {
+                let waits = self.inbox.waited(place);
+                let pause =
+                    backoff::pause(CONFLICT_BASE, CONFLICT_CAP, waits, backoff::jitter(place.0, waits));
+                self.inbox.wait_until(place, now + pause);
+                self.observation.count_conflicted(place.1);
+            }
+            Settled::Hopeless(reason) => {
+                self.inbox.failed(place, now);
+                self.start_park(place, Some(item.clone()), reason);
+            }
+            Settled::Failed(reason) => {
+                let attempt = self.inbox.failed(place, now);
+                if self.subscription.park_after.is_some_and(|most| attempt >= most) {
+                    return self.start_park(place, Some(item.clone()), reason);
+                }
+                self.try_again(place, attempt, &reason);
+            }
+            other => self.settle_letter(place, &other),
+        }
+    }
+
+    fn try_again(&mut self, place: Place, attempt: u32, reason: &str) {
+        let pause = self.pause(place, attempt);
+        warn!(group = self.subscription.group, id = %place.0, attempt, pause_ms = u64::try_from(pause.as_millis()).unwrap_or(0), reason, "to be tried again");
+        self.inbox.wait_until(place, Instant::now() + pause);
+        self.observation.count_retried(place.1);
+    }
+
+    /// How an entry ended that was not handled by this consumer.
+    fn settle_letter(&mut self, place: Place, settled: &Settled) {
+        let stream = &self.subscription.streams[place.1];
+        match settled {
+            Settled::Parked => {
+                warn!(group = self.subscription.group, %stream, id = %place.0, "parked");
+                self.inbox.remove(place);
+                self.observation.count_parked(place.1);
+            }
+            Settled::Fenced => {
+                info!(group = self.subscription.group, %stream, id = %place.0, "another consumer has taken this entry over");
+                self.inbox.remove(place);
+            }
+            // Already finished: another consumer was faster.
+            _ => self.inbox.remove(place),
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Retries, slow handlers, and taking over from the dead.
+
+use super::*;
+
+#[tokio::test]
+async fn a_retry_holds_up_its_own_entity_alone_and_then_goes_on_in_order() {
+    let s = server().await;
+    history(&s.store, "bad", 3).await;
+    history(&s.store, "good", 3).await;
+    let (seen, open) = (Seen::default(), Arc::new(AtomicBool::new(false)));
+    let gate = open.clone();
+    let answer = move |event: Event| {
+        let refuse = event.entity_id == "bad" && !gate.load(Ordering::SeqCst);
+        async move { if refuse { Outcome::Retry("not yet".into()) } else { Outcome::Done(Vec::new()) } }
+    };
+    let consumer = run(&s.store, subscription("one"), Recorder { seen: seen.clone(), answer });
+    eventually("the other entity and some attempts", || async {
+        versions(&seen, "good") == [1, 2, 3] && versions(&seen, "bad").len() > 2
+    })
+    .await;
+    assert!(versions(&seen, "bad").iter().all(|v| *v == 1), "later events of it wait");
+    open.store(true, Ordering::SeqCst);
+    eventually("the rest", || async { versions(&seen, "bad").ends_with(&[1, 2, 3]) }).await;
+    consumer.stop().await;
+}
+
+fn note_by(name: &'static str) -> impl Fn(Event) -> std::future::Ready<Outcome> {
+    move |_| {
+        std::future::ready(Outcome::Done(vec![NewEvent::put(NOTE, "created", name, &json!({ "by": name }))]))
+    }
+}
+
+#[tokio::test]
+async fn what_a_dead_consumer_left_is_claimed_within_the_set_time() {
+    let s = server().await;
+    s.store.append(vec![put("created", "a", 1)]).await.unwrap();
+    let _: () = s.command(&["XGROUP", "CREATE", "events:account_created", "group", "0"]).await;
+    let _: redis::Value =
+        s.command(&["XREADGROUP", "GROUP", "group", "dead", "STREAMS", "events:account_created", ">"]).await;
+    let alive =
+        run(&s.store, subscription("alive"), Recorder { seen: Seen::default(), answer: note_by("alive") });
+    eventually("it is claimed and handled", || async {
+        s.command::<u64>(&["XLEN", "events:note_created"]).await == 1
+    })
+    .await;
+    alive.stop().await;
+    assert_eq!(pending(&s).await, 0);
+}
+
+#[tokio::test]
+async fn a_consumer_that_lost_its_entry_to_another_is_fenced_when_it_wakes_up() {
+    let s = plain().await;
+    let id = s.store.append(vec![put("created", "a", 1)]).await.unwrap()[0].id.to_string();
+    let (seen, gate) = (Seen::default(), Arc::new(tokio::sync::Notify::new()));
+    let opened = gate.clone();
+    let answer = move |_| {
+        let gate = opened.clone();
+        async move {
+            gate.notified().await;
+            Outcome::Done(vec![NewEvent::put(NOTE, "created", "stalled", &json!({ "by": "stalled" }))])
+        }
+    };
+    let patient = |name| subscription(name).claim_after(Duration::from_mins(5));
+    let stalled = run(&s.store, patient("stalled"), Recorder { seen: seen.clone(), answer });
+    eventually("it is in hand", || async { count(&seen) == 1 }).await;
+    let _: redis::Value = s.command(&["XCLAIM", "events:account_created", "group", "other", "0", &id]).await;
+    gate.notify_one();
+    stalled.stop().await;
+    assert_eq!(s.command::<u64>(&["EXISTS", "events:note_created"]).await, 0, "its output is refused");
+    let other = run(&s.store, patient("other"), Recorder { seen: Seen::default(), answer: note_by("other") });
+    eventually("the new owner handles it", || async { pending(&s).await == 0 }).await;
+    other.stop().await;
+    assert_eq!(s.command::<Vec<String>>(&["SMEMBERS", "note_ids"]).await, ["other"]);
+}
+
+#[tokio::test]
+async fn a_slow_handler_that_lives_is_never_claimed() {
+    let s = server().await;
+    s.store.append(vec![put("created", "a", 1)]).await.unwrap();
+    let (seen, other) = (Seen::default(), Seen::default());
+    let answer = |_| async {
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        Outcome::Done(Vec::new())
+    };
+    let slow = run(&s.store, subscription("slow"), Recorder { seen: seen.clone(), answer });
+    eventually("it is in hand", || async { count(&seen) == 1 }).await;
+    let idle = run(&s.store, subscription("idle"), recorder(&other));
+    eventually("it is finished", || async { pending(&s).await == 0 }).await;
+    assert_eq!((count(&seen), count(&other)), (1, 0));
+    slow.stop().await;
+    idle.stop().await;
+}
