@@ -6,7 +6,7 @@ use crate::event::{CacheStep, Expected, NewEvent};
 use crate::kind::{is_valid_action, is_valid_id, is_valid_name};
 use crate::state::{self, Fields};
 use crate::words::Words;
-use crate::{Id, Layout, record};
+use crate::{Id, Layout, cache, record};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -197,54 +197,8 @@ impl Laid {
             self.args.push(name);
             self.args.push(value);
         }
-        self.cache(event, &fields)
-    }
-
-    /// The part of the entity's cache, as `functions/cache.lua` reads it.
-    fn cache(&mut self, event: &NewEvent, fields: &Fields<'_>) -> Result<(), String> {
-        let (kind, id) = (event.kind, event.entity_id.as_str());
-        self.keys.push(self.layout.ids(kind));
-        self.keys.push(self.layout.entity(kind, id));
-        let mut shown = Words::default();
-        for (name, value) in fields.iter() {
-            if kind.lists.contains(&name) {
-                shown.push(name);
-                shown.push(self.layout.list(kind, name, id));
-            } else if let Some(text) = state::plain(value) {
-                shown.push(name);
-                shown.push(text.as_bytes());
-            }
-        }
-        for list in kind.lists.iter().filter(|list| fields.get(list).is_none()) {
-            shown.push(list);
-            shown.push(self.layout.list(kind, list, id));
-        }
-        self.args.push(id);
-        self.args.push(if event.cache == CacheStep::Remove { "1" } else { "0" });
-        self.args.push_number(shown.len() as u64);
-        self.args.push_number(kind.indexes.len() as u64);
-        self.args.push_number(kind.lists.len() as u64);
-        self.args.extend(&shown);
-        for field in kind.indexes {
-            self.keys.push(self.layout.index(kind, field));
-            let value = fields.get(field).and_then(state::plain);
-            self.args.push(field);
-            self.args.push(if value.is_some() { "1" } else { "0" });
-            self.args.push(value.unwrap_or_default().as_bytes());
-        }
-        for field in kind.lists {
-            self.keys.push(self.layout.list(kind, field, id));
-            let items = match fields.get(field).filter(|value| value.get() != "null") {
-                Some(value) => state::items(value)
-                    .ok_or_else(|| format!("field {field} is kept as a list, so it must be an array"))?,
-                None => Vec::new(),
-            };
-            self.args.push_number(items.len() as u64);
-            for item in &items {
-                self.args.push(item.as_bytes());
-            }
-        }
-        Ok(())
+        let removed = event.cache == CacheStep::Remove;
+        cache::lay_out(self.layout, kind, id, removed, &fields, &mut self.keys, &mut self.args)
     }
 }
 

@@ -111,14 +111,33 @@ impl EventStore {
         Ok(self.entries_at(&[(stream, id)]).await?.pop().flatten())
     }
 
-    /// Entries at these places.
-    async fn entries_at(&self, places: &[(&StreamName, Id)]) -> Result<Vec<Option<RawEntry>>, ReadError> {
+    /// Entries at these places: in the log, or where a trim has kept them.
+    pub(crate) async fn entries_at(
+        &self,
+        places: &[(&StreamName, Id)],
+    ) -> Result<Vec<Option<RawEntry>>, ReadError> {
+        let streams: Vec<String> = places.iter().map(|(stream, _)| self.layout().stream(stream)).collect();
+        let mut found = self.entries_of(places, &streams).await?;
+        let gone: Vec<usize> = (0..found.len()).filter(|i| found[*i].is_none()).collect();
+        let places: Vec<(&StreamName, Id)> = gone.iter().map(|i| places[*i]).collect();
+        let kept: Vec<String> = places.iter().map(|(stream, _)| self.layout().kept(stream)).collect();
+        for (i, entry) in gone.into_iter().zip(self.entries_of(&places, &kept).await?) {
+            found[i] = entry;
+        }
+        Ok(found)
+    }
+
+    async fn entries_of(
+        &self,
+        places: &[(&StreamName, Id)],
+        keys: &[String],
+    ) -> Result<Vec<Option<RawEntry>>, ReadError> {
         if places.is_empty() {
             return Ok(Vec::new());
         }
         let mut pipe = redis::pipe();
-        for (stream, id) in places {
-            pipe.cmd("XRANGE").arg(self.layout().stream(stream)).arg(id.to_string()).arg(id.to_string());
+        for ((_, id), key) in places.iter().zip(keys) {
+            pipe.cmd("XRANGE").arg(key).arg(id.to_string()).arg(id.to_string());
         }
         let replies: Vec<Value> = pipe.query_async(&mut self.connection()).await?;
         Ok(replies.into_iter().map(|reply| entry::parse_entries(reply).pop()).collect())

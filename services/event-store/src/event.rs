@@ -163,6 +163,11 @@ pub struct Event {
 }
 
 impl Event {
+    /// The ordering key of its entity.
+    pub(crate) fn ordering_key(&self) -> String {
+        crate::kind::ordering_key(&self.entity_type, &self.entity_id)
+    }
+
     /// The action: `created` of `order_created`.
     #[must_use]
     pub fn action(&self) -> &str {

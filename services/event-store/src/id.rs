@@ -26,6 +26,16 @@ impl Id {
         Self { ms, seq }
     }
 
+    /// The smallest id above this one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        match (self.ms, self.seq) {
+            (u64::MAX, u64::MAX) => self,
+            (ms, u64::MAX) => Self { ms: ms + 1, seq: 0 },
+            (ms, seq) => Self { ms, seq: seq + 1 },
+        }
+    }
+
     /// The largest id below this one, or zero.
     #[must_use]
     pub const fn previous(self) -> Self {

@@ -11,6 +11,7 @@
 
 mod append;
 mod batch;
+mod cache;
 mod config;
 mod connection;
 mod dead;
@@ -31,13 +32,16 @@ mod order;
 mod projection;
 mod record;
 mod replay;
+mod retention;
 mod state;
 mod store;
 mod subscription;
 mod tail;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod transfer;
 mod typed;
+mod verify;
 mod words;
 mod writer;
 
@@ -57,6 +61,9 @@ pub use layout::Layout;
 pub use metrics::Metrics;
 pub use projection::{Projection, ProjectionState, Projector, Removal, View, Write};
 pub use replay::{Replay, Replayed};
+pub use retention::{
+    HeldBy, Holder, Preview, Retention, StreamPreview, TrimError, TrimErrorKind, Trimmed, Unread,
+};
 pub use store::EventStore;
 pub use subscription::{
     Accepted, Consumer, GroupState, Handler, Observation, Outcome, Subscription, SubscriptionError,
@@ -64,5 +71,9 @@ pub use subscription::{
 };
 pub use tail::Tail;
 pub use tokio_util::sync::CancellationToken;
+pub use transfer::{
+    Export, ExportError, Exported, Import, ImportError, ImportErrorKind, ImportPreview, Imported,
+};
 pub use typed::{EntityType, Loaded, Typed, TypedEvent, TypedHandler, Upcaster};
 pub use uuid::Uuid;
+pub use verify::{Difference, Rebuilt, Verified, VerifyError, VerifyErrorKind, What};

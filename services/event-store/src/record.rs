@@ -44,6 +44,31 @@ impl Record {
         };
         Some(Self { version, removed, last, chain: parse_chain(key, chain)? })
     }
+
+    /// The record of `key` as the append function would have written it.
+    pub(crate) fn text(&self, key: &str) -> String {
+        let mut chain: Vec<(&String, &Id)> = self.chain.iter().collect();
+        chain.sort_by_key(|(_, id)| std::cmp::Reverse(**id));
+        let name = |stream: &str| {
+            let parsed = StreamName::parse(stream);
+            parsed.map_or_else(|| stream.to_owned(), |parsed| name_on(key, &parsed).into_owned())
+        };
+        let state = match (&self.last, self.removed) {
+            (None, _) => '-',
+            (Some(_), true) => 'r',
+            (Some(_), false) => 'l',
+        };
+        let mut text = format!("{}{state}", self.version);
+        if let Some((stream, id)) = &self.last
+            && chain.first().is_none_or(|(_, first)| *first != id)
+        {
+            text.extend(["@", &name_on(key, stream), "=", &id.to_string()]);
+        }
+        for (stream, id) in chain {
+            text.extend([" ", &name(stream), "=", &id.to_string()]);
+        }
+        text
+    }
 }
 
 /// The name of a stream in the chain of a key: the action alone within the family that the key begins with.
@@ -105,6 +130,17 @@ mod tests {
         assert!(record.removed);
         let record = Record::parse("account/7", "0- note_created=9-0").unwrap();
         assert_eq!((record.version, record.last), (0, None));
+    }
+
+    #[test]
+    fn a_record_that_is_written_anew_is_the_same() {
+        for text in [
+            "3l updated=9-0 note_created=6-0 created=5-1",
+            "2r@deleted=8-0 note_created=9-0 deleted=8-0",
+            "0- note_created=9-0",
+        ] {
+            assert_eq!(Record::parse("account/7", text).unwrap().text("account/7"), text);
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::error::{ReadError, ReplayError, ReplayErrorKind};
 use crate::{Event, EventStore, Id, StreamName};
 use redis::Value;
 use source::Source;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use tracing::warn;
 
@@ -152,7 +152,7 @@ impl Replay {
         let keys: Vec<String> = self.streams.iter().map(|s| layout.stream(s)).collect();
         let connection = self.store.blocking(&keys).await.map_err(ReadError::from)?;
         let mut sources = Vec::with_capacity(self.streams.len());
-        for (number, stream) in self.streams.iter().enumerate() {
+        for stream in &self.streams {
             let mark = marks.get(&stream.to_string()).and_then(|m| m.parse().ok()).unwrap_or(Id::ZERO);
             let lost = misses(self.after, mark);
             if lost && !self.from_snapshots {
@@ -164,7 +164,6 @@ impl Replay {
                 mark_field: stream.to_string(),
                 mark: marks.get(&stream.to_string()).cloned(),
                 stream: Arc::new(stream.clone()),
-                number,
                 kept: false,
                 after: self.after,
                 upto,
@@ -193,6 +192,18 @@ pub(crate) fn swept_field(stream: &StreamName) -> String {
 }
 
 impl EventStore {
+    /// What must be folded together: in the plain layout all streams, else family by family.
+    pub(crate) fn parts(&self, streams: &[StreamName]) -> Vec<Vec<StreamName>> {
+        if self.layout().is_plain() {
+            return vec![streams.to_vec()];
+        }
+        let mut families: BTreeMap<&str, Vec<StreamName>> = BTreeMap::new();
+        for stream in streams {
+            families.entry(stream.family()).or_default().push(stream.clone());
+        }
+        families.into_values().collect()
+    }
+
     /// Per stream the first id that was not trimmed, and what changes when snapshots are removed.
     pub(crate) async fn trim_marks(
         &self,
@@ -211,11 +222,11 @@ impl EventStore {
     }
 }
 
-/// What becomes of an entry: its stream, its number among the streams, is it a snapshot.
-pub(crate) type Decode<T> = fn(&StreamName, usize, bool, RawEntry) -> Option<T>;
+/// What becomes of an entry: its stream, is it a snapshot, and the entry.
+pub(crate) type Decode<T> = fn(&StreamName, bool, RawEntry) -> Option<T>;
 
 #[expect(clippy::needless_pass_by_value, reason = "it is a Decode, others keep the entry")]
-fn event(stream: &StreamName, _: usize, snapshot: bool, raw: RawEntry) -> Option<Event> {
+fn event(stream: &StreamName, snapshot: bool, raw: RawEntry) -> Option<Event> {
     match raw.decode(stream) {
         Ok(event) => Some(Event { snapshot, ..event }),
         Err(e) => {

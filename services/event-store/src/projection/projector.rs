@@ -83,7 +83,7 @@ impl Projector {
     }
 
     /// Applies events until cancelled. `apply` must be a function of the event alone.
-    pub async fn run(&self, apply: impl Fn(&Event) -> Vec<Write> + Send + Sync, cancel: CancellationToken) {
+    pub async fn run(self, apply: impl Fn(&Event) -> Vec<Write> + Send + Sync, cancel: CancellationToken) {
         tokio::select! {
             () = cancel.cancelled() => {}
             () = self.stay_alive() => {}

@@ -23,7 +23,6 @@ pub(super) struct Source {
     pub(super) mark_field: String,
     pub(super) mark: Option<String>,
     pub(super) stream: Arc<StreamName>,
-    pub(super) number: usize,
     /// Are these the snapshots of the stream?
     pub(super) kept: bool,
     pub(super) after: Id,
@@ -40,12 +39,12 @@ impl Source {
     ) -> Open<T> {
         let (raw, mut fetched) = mpsc::channel::<Result<Vec<RawEntry>, ReplayError>>(1);
         let (decoded, pages) = mpsc::channel::<Page<T>>(1);
-        let (stream, number, kept) = (self.stream.clone(), self.number, self.kept);
+        let (stream, kept) = (self.stream.clone(), self.kept);
         tokio::spawn(self.fetch(connection, raw));
         tokio::spawn(async move {
             while let Some(page) = fetched.recv().await {
                 let page = page.map(|entries| {
-                    let of = |raw: RawEntry| (raw.id, decode(&stream, number, kept, raw));
+                    let of = |raw: RawEntry| (raw.id, decode(&stream, kept, raw));
                     entries.into_iter().map(of).collect()
                 });
                 if decoded.send(page).await.is_err() {

@@ -104,6 +104,22 @@ impl Server {
         listed.into_iter().map(|library| redis::from_redis_value(name(library)).unwrap()).collect()
     }
 
+    /// Runs a command whose words stay as they are.
+    pub async fn raw(&self, command: &redis::Cmd) -> redis::Value {
+        match &self.redis {
+            Running::Single(redis, _) => {
+                let client = redis::Client::open(redis.url()).unwrap();
+                let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+                ask(command, &mut connection).await.unwrap()
+            }
+            Running::Cluster(cluster) => {
+                let client = redis::cluster::ClusterClient::new(cluster.urls()).unwrap();
+                let mut connection = client.get_async_connection().await.unwrap();
+                ask(command, &mut connection).await.unwrap()
+            }
+        }
+    }
+
     /// A key of the plain layout as this server's layout names it. The store's own keys are those of
     /// the family `account`.
     pub fn name(&self, plain: &str) -> String {
