@@ -12,7 +12,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) server: Server,
     /// Print JSON for programs instead of tables for people
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Store and output")]
     pub(crate) json: bool,
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -25,6 +25,7 @@ pub(crate) struct Server {
     #[arg(
         long,
         global = true,
+        help_heading = "Store and output",
         env = "EVENTSTORE_URL",
         hide_env_values = true,
         value_delimiter = ',',
@@ -33,7 +34,14 @@ pub(crate) struct Server {
     )]
     pub(crate) url: Vec<String>,
     /// How the store's keys are named: `tagged` on Redis Cluster
-    #[arg(long, global = true, env = "EVENTSTORE_LAYOUT", value_enum, default_value_t = LayoutName::Plain)]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Store and output",
+        env = "EVENTSTORE_LAYOUT",
+        value_enum,
+        default_value_t = LayoutName::Plain
+    )]
     pub(crate) layout: LayoutName,
 }
 

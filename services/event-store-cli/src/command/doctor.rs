@@ -19,11 +19,7 @@ pub(super) async fn run(server: &Server, out: &mut Out) -> Result<Done, Failure>
                 _ => Colour::Bad,
             };
             let head = format!("{:<7}", finding.severity);
-            out.marked(
-                colour,
-                &head,
-                &format!("{} {}: {}", finding.server, finding.subject, finding.problem),
-            )?;
+            out.marked(colour, &head, &format!("{}: {}", finding.server, finding.problem))?;
             if !finding.remedy.is_empty() {
                 out.line(format!("       → {}", finding.remedy))?;
             }
