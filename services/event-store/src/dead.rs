@@ -209,7 +209,8 @@ impl DeadLetters {
 }
 
 fn parse(raw: &RawEntry) -> Result<DeadLetter, ReadError> {
-    let wrong = |field: &str| ReadError(format!("dead letter {}: field {field} is unreadable", raw.id));
+    let wrong =
+        |field: &str| ReadError::malformed(format!("dead letter {}: field {field} is unreadable", raw.id));
     let number = |field: &str| raw.lossy(field).parse::<u64>().map_err(|_| wrong(field));
     Ok(DeadLetter {
         letter: raw.id,

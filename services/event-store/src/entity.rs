@@ -28,12 +28,12 @@ pub struct Entity {
 impl Entity {
     /// The state as a type of the caller's.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, ReadError> {
-        T::deserialize(&self.body).map_err(|e| ReadError(format!("entity {}: {e}", self.id)))
+        T::deserialize(&self.body).map_err(|e| ReadError::malformed(format!("entity {}: {e}", self.id)))
     }
 }
 
 fn parse(id: &str, record: &Record, stream: &StreamName, raw: &RawEntry) -> Result<Entity, ReadError> {
-    let event = raw.decode(stream).map_err(|e| ReadError(format!("entity {id}: {e}")))?;
+    let event = raw.decode(stream).map_err(|e| ReadError::malformed(format!("entity {id}: {e}")))?;
     Ok(Entity {
         id: id.to_owned(),
         version: record.version,
@@ -81,7 +81,7 @@ impl EventStore {
         let mut found = Vec::with_capacity(ids.len());
         for (id, text) in ids.iter().zip(texts) {
             let key = kind.ordering_key(id.as_ref());
-            let unreadable = || ReadError(format!("entity {key}: its record is unreadable"));
+            let unreadable = || ReadError::malformed(format!("entity {key}: its record is unreadable"));
             found.push(match text {
                 Some(text) => Some(Record::parse(&key, &text).ok_or_else(unreadable)?),
                 None => None,
@@ -96,7 +96,8 @@ impl EventStore {
             let at = record.as_ref().and_then(|r| Some((r, r.last.as_ref()?)));
             entities.push(match at {
                 Some((record, (stream, _))) => {
-                    let lost = || ReadError(format!("entity {id}: its last event is not in the log"));
+                    let lost =
+                        || ReadError::malformed(format!("entity {id}: its last event is not in the log"));
                     let raw = entries.next().flatten().ok_or_else(lost)?;
                     Some(parse(id, record, stream, &raw)?)
                 }
@@ -152,7 +153,7 @@ impl EventStore {
     /// [`Kind::indexes`].
     pub async fn ids_where(&self, kind: Kind, field: &str, value: &str) -> Result<Vec<String>, ReadError> {
         if !kind.indexes.contains(&field) {
-            return Err(ReadError(format!("{} has no index on {field}", kind.name())));
+            return Err(ReadError::invalid(format!("{} has no index on {field}", kind.name())));
         }
         let found: Vec<String> = redis::cmd("ZRANGEBYLEX")
             .arg(self.layout().index(kind, field))

@@ -80,14 +80,79 @@ impl AppendError {
     }
 }
 
-/// A read that failed: the server could not be reached, or a key holds what the store never wrote.
+/// A read that failed.
 #[derive(Debug, thiserror::Error)]
-#[error("read: {0}")]
-pub struct ReadError(pub(crate) String);
+#[error("read: {message}")]
+pub struct ReadError {
+    kind: ReadErrorKind,
+    message: String,
+}
+
+/// Why a read failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReadErrorKind {
+    /// The server could not be reached or did not answer; trying again may help.
+    Unavailable,
+    /// The server refused (missing rights, a key of another type): its configuration or its content
+    /// must change.
+    Refused,
+    /// What was read is not what the store writes, or not of the type that was asked for.
+    Malformed,
+    /// A newer program wrote the state that was to be read.
+    NewerSchema {
+        /// The state's schema.
+        schema: u32,
+        /// The newest that the reader knows.
+        known: u32,
+    },
+    /// What was asked for does not exist, such as an index that the kind does not name.
+    Invalid,
+}
+
+impl ReadError {
+    pub(crate) fn of(kind: ReadErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+
+    pub(crate) fn malformed(message: impl Into<String>) -> Self {
+        Self::of(ReadErrorKind::Malformed, message)
+    }
+
+    pub(crate) fn unavailable(message: impl Into<String>) -> Self {
+        Self::of(ReadErrorKind::Unavailable, message)
+    }
+
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self::of(ReadErrorKind::Invalid, message)
+    }
+
+    /// What happened, to match on.
+    #[must_use]
+    pub fn kind(&self) -> ReadErrorKind {
+        self.kind
+    }
+}
 
 impl From<redis::RedisError> for ReadError {
     fn from(e: redis::RedisError) -> Self {
-        Self(e.to_string())
+        let kind = match e.kind() {
+            _ if crate::connection::is_passing(&e) => ReadErrorKind::Unavailable,
+            redis::ErrorKind::UnexpectedReturnType | redis::ErrorKind::Parse => ReadErrorKind::Malformed,
+            _ => ReadErrorKind::Refused,
+        };
+        Self::of(kind, e.to_string())
+    }
+}
+
+/// A read that had to call a function.
+impl From<AppendError> for ReadError {
+    fn from(e: AppendError) -> Self {
+        let kind = match e.kind() {
+            AppendErrorKind::Unavailable | AppendErrorKind::Unknown { .. } => ReadErrorKind::Unavailable,
+            _ => ReadErrorKind::Refused,
+        };
+        Self::of(kind, e.to_string())
     }
 }
 
@@ -162,7 +227,7 @@ pub enum ProjectionError {
 
 impl From<ReadError> for ProjectionError {
     fn from(e: ReadError) -> Self {
-        Self::Unavailable(e.0)
+        Self::Unavailable(e.message)
     }
 }
 
@@ -201,7 +266,7 @@ impl ReplayError {
 
 impl From<ReadError> for ReplayError {
     fn from(e: ReadError) -> Self {
-        Self::new(ReplayErrorKind::Unavailable, e.0)
+        Self::new(ReplayErrorKind::Unavailable, e.message)
     }
 }
 

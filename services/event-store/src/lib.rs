@@ -52,7 +52,7 @@ pub use durability::Durability;
 pub use entity::Entity;
 pub use error::{
     AppendError, AppendErrorKind, ConnectError, ConnectErrorKind, DecodeError, DecodeErrorKind,
-    ProjectionError, ReadError, ReplayError, ReplayErrorKind,
+    ProjectionError, ReadError, ReadErrorKind, ReplayError, ReplayErrorKind,
 };
 pub use event::{Event, Expected, NewEvent};
 pub use id::{Id, ParseIdError};

@@ -56,11 +56,13 @@ impl EventStore {
     /// family has a head of its own and this is refused.
     pub async fn head(&self) -> Result<Id, ReadError> {
         if !self.layout().is_plain() {
-            return Err(ReadError("in the tagged layout there is no head of the whole store".to_owned()));
+            return Err(ReadError::invalid("in the tagged layout there is no head of the whole store"));
         }
         let head: Option<String> =
             redis::cmd("GET").arg(self.layout().clock("")).query_async(&mut self.connection()).await?;
-        head.map_or(Ok(Id::ZERO), |text| text.parse().map_err(|e| ReadError(format!("clock: {e}"))))
+        head.map_or(Ok(Id::ZERO), |text| {
+            text.parse().map_err(|e| ReadError::malformed(format!("clock: {e}")))
+        })
     }
 
     pub(crate) fn layout(&self) -> Layout {

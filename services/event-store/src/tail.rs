@@ -89,7 +89,7 @@ impl Tail {
         }
         let reply: Value = tokio::time::timeout(SILENCE, command.query_async(&mut connection))
             .await
-            .map_err(|_| ReadError("the server fell silent during a blocking read".to_owned()))??;
+            .map_err(|_| ReadError::unavailable("the server fell silent during a blocking read"))??;
         self.connection = Some(connection);
         let merged = order::merge(self.numbered(entry::parse_streams(reply)), BATCH);
         for (stream, raw) in &merged {

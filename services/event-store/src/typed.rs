@@ -3,7 +3,7 @@
 //! that the program handles or writes ([`events!`](crate::events)). Reading never guesses: an event
 //! of a newer schema or of an unknown action is an error that says so, and stays in the log.
 
-use crate::error::{DecodeError, DecodeErrorKind, ReadError};
+use crate::error::{DecodeError, DecodeErrorKind, ReadError, ReadErrorKind};
 use crate::{Entity, Event, EventStore, Expected, Handler, Kind, NewEvent, Outcome, StreamName};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -253,8 +253,15 @@ impl<S> Loaded<S> {
 impl Entity {
     /// The state, brought to the newest schema. An error when a newer program wrote it.
     pub fn state<T: EntityType>(&self) -> Result<T::State, ReadError> {
-        newest::<T>(self.schema, &self.body)
-            .map_err(|(_, why)| ReadError(format!("{} {}: {why}", T::KIND.name(), self.id)))
+        newest::<T>(self.schema, &self.body).map_err(|(kind, why)| {
+            let kind = match kind {
+                DecodeErrorKind::NewerSchema { schema, known } => {
+                    ReadErrorKind::NewerSchema { schema, known }
+                }
+                _ => ReadErrorKind::Malformed,
+            };
+            ReadError::of(kind, format!("{} {}: {why}", T::KIND.name(), self.id))
+        })
     }
 }
 

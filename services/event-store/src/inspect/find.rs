@@ -23,7 +23,9 @@ impl Inspector {
     /// Finds all streams.
     pub async fn discover(&self) -> Result<Discovery, ReadError> {
         let mut keys: BTreeSet<Vec<u8>> = BTreeSet::new();
-        let servers = connection::servers(self.store.config()).await.map_err(|e| ReadError(e.to_string()))?;
+        let servers = connection::servers(self.store.config())
+            .await
+            .map_err(|e| ReadError::unavailable(e.to_string()))?;
         for (_, mut server) in servers {
             let mut cursor = "0".to_owned();
             loop {

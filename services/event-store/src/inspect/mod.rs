@@ -221,5 +221,5 @@ fn absent_as_nothing(answer: redis::RedisResult<Value>) -> Result<Value, ReadErr
 }
 
 fn unreadable(what: &str) -> ReadError {
-    ReadError(format!("the server describes a {what} in an unknown way"))
+    ReadError::malformed(format!("the server describes a {what} in an unknown way"))
 }

@@ -87,9 +87,11 @@ impl Projection {
 
 fn parse_position(text: Option<&str>) -> Result<Id, ReadError> {
     if text == Some(REMOVING) {
-        return Err(ReadError("this version of the projection is being removed".to_owned()));
+        return Err(ReadError::invalid("this version of the projection is being removed"));
     }
-    text.map_or(Ok(Id::ZERO), |t| t.parse().map_err(|e| ReadError(format!("position of a projection: {e}"))))
+    text.map_or(Ok(Id::ZERO), |t| {
+        t.parse().map_err(|e| ReadError::malformed(format!("position of a projection: {e}")))
+    })
 }
 
 /// A write to a projection's own keys. Keys are local names: `orders` becomes `read-model:v1:orders`.
@@ -175,6 +177,6 @@ mod tests {
     #[test]
     fn a_version_that_is_being_removed_is_no_beginning() {
         assert_eq!(parse_position(None).unwrap(), Id::ZERO);
-        assert!(parse_position(Some(REMOVING)).unwrap_err().0.contains("removed"));
+        assert!(parse_position(Some(REMOVING)).unwrap_err().to_string().contains("removed"));
     }
 }

@@ -178,9 +178,9 @@ impl Projector {
             let (step, later) = rest.split_at(rest.len().min(STEP));
             let to = if later.is_empty() { end } else { step.last().map_or(end, |e| e.id) };
             let writes: Vec<Write> = step.iter().flat_map(apply).collect();
-            let reached = self.apply(from, to, &writes).await.map_err(|e| ReadError(e.to_string()))?;
+            let reached = self.apply(from, to, &writes).await?;
             if reached < from {
-                return Err(ReadError(format!("the position went back from {from} to {reached}")));
+                return Err(ReadError::malformed(format!("the position went back from {from} to {reached}")));
             }
             self.status.send_modify(|s| s.position = reached);
         }
@@ -263,8 +263,7 @@ impl Projector {
         let words = self
             .store
             .call_until_answered("activate", &[pointer, self.key("position"), theirs], &args)
-            .await
-            .map_err(|e| ReadError(e.to_string()))?;
+            .await?;
         Ok(words.first().is_some_and(|w| w == "ok"))
     }
 

@@ -36,8 +36,9 @@ impl EventStore {
             redis::cmd("HGETALL").arg(layout.projections()).query_async(&mut connection).await?;
         let mut states = Vec::with_capacity(registered.len());
         for (field, streams) in &registered {
-            let (name, version, streams) = parse(field, streams)
-                .ok_or_else(|| ReadError(format!("projection {field:?} is registered unreadably")))?;
+            let (name, version, streams) = parse(field, streams).ok_or_else(|| {
+                ReadError::malformed(format!("projection {field:?} is registered unreadably"))
+            })?;
             let key = |local: &str| layout.projection(&name, version, local);
             let found: (Option<u32>, Option<String>, Option<String>) = redis::cmd("MGET")
                 .arg(layout.active(&name))
@@ -111,7 +112,7 @@ impl Removal {
                 .store
                 .call_until_answered("unproject", &keys, &[version.to_string()])
                 .await
-                .map_err(|e| ReadError(e.to_string()))?;
+                .map_err(ReadError::from)?;
             match words.first().map(String::as_str) {
                 Some("more") => removed += u64::try_from(keys.len() - 4).unwrap_or(0),
                 Some("done") => break,

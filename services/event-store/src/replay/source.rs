@@ -89,7 +89,7 @@ impl Source {
         pipe.cmd("HGET").arg(&self.marks).arg(&self.mark_field);
         let answer = tokio::time::timeout(crate::tail::SILENCE, pipe.query_async(connection)).await;
         let (reply, mark): (Value, Option<String>) =
-            answer.map_err(|_| ReadError("the server fell silent".to_owned()))?.map_err(ReadError::from)?;
+            answer.map_err(|_| ReadError::unavailable("the server fell silent"))?.map_err(ReadError::from)?;
         let moved = mark.as_deref().and_then(|m| m.parse().ok()).is_none_or(|m| misses(self.after, m));
         if mark != self.mark && moved {
             let first = mark.and_then(|m| m.parse().ok()).unwrap_or(Id::ZERO);

@@ -101,7 +101,7 @@ impl Reader {
                 }
                 None => self.begin(&ask.seen).await,
             };
-            let (open, read) = read.unwrap_or_else(|e| (None, Read::Failed(e.0)));
+            let (open, read) = read.unwrap_or_else(|e| (None, Read::Failed(e.to_string())));
             if open.is_some() {
                 at_once = match &read {
                     Read::New { batches, .. } => batches.iter().any(|b| b.more),
@@ -165,7 +165,7 @@ impl Reader {
             Some("recovered") => warn!(group, %stream, "the group was lost and goes on at its cursor"),
             Some("made") => info!(group, %stream, "made the group"),
             Some("there") => {}
-            _ => return Err(ReadError(format!("the server answered {words:?}"))),
+            _ => return Err(ReadError::malformed(format!("the server answered {words:?}"))),
         }
         Ok(Ok(words.get(1).and_then(|id| id.parse().ok()).unwrap_or(Id::ZERO)))
     }
@@ -264,6 +264,6 @@ impl Reader {
 async fn bounded<T>(answer: impl Future<Output = redis::RedisResult<T>>) -> Result<T, ReadError> {
     match tokio::time::timeout(SILENCE, answer).await {
         Ok(answer) => Ok(answer?),
-        Err(_) => Err(ReadError("the server fell silent".to_owned())),
+        Err(_) => Err(ReadError::unavailable("the server fell silent")),
     }
 }

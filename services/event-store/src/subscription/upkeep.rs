@@ -62,14 +62,14 @@ impl Round {
         // stream that fails must not keep the others from their turn.
         for number in 0..self.keys.len() {
             if let Err(e) = self.keep(number, &mut found).await {
-                found.error = Some(e.0);
+                found.error = Some(e.to_string());
             }
         }
         for number in 0..self.keys.len() {
             if found.halted.is_none()
                 && let Err(e) = self.claim(number, &mut found).await
             {
-                found.error = Some(e.0);
+                found.error = Some(e.to_string());
             }
         }
         found
@@ -96,7 +96,7 @@ impl Round {
                 found.halted = Some(SubscriptionError::went_back(&s.group, stream, &words[1..]));
                 return Ok(());
             }
-            _ => return Err(ReadError(format!("{stream}: the server answered {words:?}"))),
+            _ => return Err(ReadError::malformed(format!("{stream}: the server answered {words:?}"))),
         }
         let number_at = |at: usize| words.get(at).and_then(|word| word.parse::<u64>().ok());
         let oldest = words.get(3).and_then(|id| id.parse::<Id>().ok());
