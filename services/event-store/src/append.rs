@@ -5,7 +5,7 @@ use crate::batch::{Answer, Appended, Batch, duplicate};
 use crate::error::{AppendError, AppendErrorKind, ReadError};
 use crate::event::{CacheStep, NewEvent};
 use crate::record::Record;
-use crate::writer::Job;
+use crate::writer::{Job, Told};
 use crate::{Durability, EventStore, connection, entry, functions};
 use redis::{ToRedisArgs, Value};
 use std::time::{Duration, Instant};
@@ -67,13 +67,7 @@ impl EventStore {
         events: Vec<NewEvent>,
         durability: Durability,
     ) -> Result<Vec<Appended>, AppendError> {
-        let batch = Batch::new(self.layout(), &events)?;
-        let deadline = Instant::now() + self.config().append_deadline;
-        let (answer, answered) = oneshot::channel();
-        let gone = || AppendError::new(AppendErrorKind::Unavailable, "the store's writer has ended");
-        let lane = self.lanes().lane(durability).await?;
-        lane.send(Job { batch, durability, deadline, answer }).await.map_err(|_| gone())?;
-        let told = answered.await.map_err(|_| gone())??;
+        let told = self.submit(&events, durability).await?;
         let appended = match told.answer {
             Answer::Appended(appended) => appended,
             Answer::Known(event_ids) => self.remember(&events, &event_ids).await?,
@@ -82,6 +76,27 @@ impl EventStore {
             return Err(AppendError::unknown(appended, durability.wanted(), told.confirmed));
         }
         Ok(appended)
+    }
+
+    /// Appends what a handler returned. An id that is known already is that of an earlier attempt at
+    /// the same event, which may have seen another state: the first append stands.
+    pub(crate) async fn append_outputs(&self, outputs: &[NewEvent]) -> Result<(), AppendError> {
+        let durability = self.config().durability;
+        let told = self.submit(outputs, durability).await?;
+        if told.confirmed < durability.wanted() {
+            return Err(AppendError::unknown(Vec::new(), durability.wanted(), told.confirmed));
+        }
+        Ok(())
+    }
+
+    async fn submit(&self, events: &[NewEvent], durability: Durability) -> Result<Told, AppendError> {
+        let batch = Batch::new(self.layout(), events)?;
+        let deadline = Instant::now() + self.config().append_deadline;
+        let (answer, answered) = oneshot::channel();
+        let gone = || AppendError::new(AppendErrorKind::Unavailable, "the store's writer has ended");
+        let lane = self.lanes().lane(durability).await?;
+        lane.send(Job { batch, durability, deadline, answer }).await.map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
     }
 
     /// What was answered when these events were appended before; an error when an id was used for another

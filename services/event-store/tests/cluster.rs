@@ -7,7 +7,8 @@ mod support;
 
 use event_store::testing::{Cluster, Lost, Proxy, Redis, Server as Running, Setup};
 use event_store::{
-    AppendErrorKind, Config, ConnectErrorKind, Event, EventStore, Id, Layout, NewEvent, Outcome, Subscription,
+    AppendErrorKind, Config, ConnectErrorKind, Durability, Event, EventStore, Id, Layout, NewEvent, Outcome,
+    Subscription, Uuid,
 };
 use serde_json::json;
 use std::collections::HashSet;
@@ -40,8 +41,10 @@ struct Group {
 impl Group {
     fn of_two(store: &EventStore, seen: &Seen) -> Self {
         let cancel = CancellationToken::new();
+        // While a slot moves nobody can say that he lives: a claim then were right, and a second handling.
+        let patient = |name| subscription(name).claim_after(Duration::from_secs(15));
         let tasks = ["one", "two"]
-            .map(|name| spawn(store.subscribe(subscription(name)).run(recorder(seen), cancel.clone())))
+            .map(|name| spawn(store.subscribe(patient(name)).run(recorder(seen), cancel.clone())))
             .into();
         Self { tasks, cancel }
     }
@@ -167,6 +170,39 @@ async fn a_failover_of_a_master_loses_no_event_that_its_replica_has_and_ids_and_
     assert!(versions(&seen, "a").is_sorted() && versions(&seen, "b").is_sorted());
 }
 
+#[tokio::test]
+async fn a_failover_loses_nothing_that_a_copy_has_confirmed_and_what_is_unknown_is_appended_again_once() {
+    let mut s = start(Setup::Cluster).await;
+    let owner = cluster(&mut s).owner_of(STREAM);
+    let replica = cluster(&mut s).add_replica_of(owner);
+    let config = s.redis.config().append_deadline(Duration::from_secs(30));
+    let copied = Durability::Replicas { count: 1, timeout: Duration::from_millis(300) };
+    let careful = EventStore::connect(config.durability(copied)).await.unwrap();
+    let event =
+        |n: u64| put(if n == 1 { "created" } else { "updated" }, "a", n).event_id(Uuid::from_u128(n.into()));
+    let mut confirmed = Vec::new();
+    for n in 1..=20 {
+        confirmed.push(careful.append(vec![event(n)]).await.unwrap()[0].id);
+    }
+    cluster(&mut s).nodes()[replica].stall();
+    for n in 21..=25 {
+        let error = careful.append(vec![event(n)]).await.unwrap_err();
+        assert_eq!(error.kind(), AppendErrorKind::Unknown { wanted: 1, confirmed: 0 });
+    }
+    cluster(&mut s).node_mut(owner).kill();
+    cluster(&mut s).nodes()[replica].resume();
+
+    let store = s.store.clone();
+    for n in 21..=25 {
+        let again = || async { store.append(vec![event(n)]).await.is_ok_and(|a| a[0].version == n) };
+        eventually("appended again", again).await;
+    }
+    assert_eq!(cluster(&mut s).owner_of(STREAM), replica);
+    let ids = log(&store).await;
+    assert_eq!(ids.len(), 25, "each event once");
+    assert_eq!(ids[..20], confirmed, "what a copy has confirmed is there");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slot_that_moves_while_it_is_used_loses_no_event_and_its_group_goes_on() {
     let mut s = start(Setup::Cluster).await;
@@ -270,6 +306,54 @@ async fn outputs_in_another_slot_are_there_once_though_the_consumer_dies_before_
     last.await.unwrap();
     assert_eq!(s.command::<u64>(&["XLEN", "events:note_created"]).await, 20, "each output exactly once");
     assert_eq!(s.command::<u64>(&["XLEN", "eventstore:group:group:dead"]).await, 0);
+}
+
+#[tokio::test]
+async fn a_handler_that_sees_its_own_outputs_when_it_is_asked_again_changes_nothing_twice() {
+    let s = start(Setup::Cluster).await;
+    let Running::Cluster(nodes) = &s.redis else { panic!("a cluster was asked for") };
+    let names: Vec<String> = nodes.nodes().iter().map(|n| format!("127.0.0.1:{}", n.port())).collect();
+    let (proxies, config) = behind_proxies(nodes, &names).await;
+    let source = &proxies[nodes.owner_of(STREAM)];
+    s.store.append(vec![put("created", "a", 1)]).await.unwrap();
+    // Reads the sum and adds one to it: after a death between the two steps it reads its own sum.
+    let adding = |store: EventStore| Recorder {
+        seen: Seen::default(),
+        answer: move |_| {
+            let store = store.clone();
+            async move {
+                let (n, version) = match store.entity(NOTE, "sum").await.unwrap() {
+                    Some(sum) => (sum.body["n"].as_u64().unwrap(), sum.version),
+                    None => (0, 0),
+                };
+                let sum = NewEvent::put(NOTE, "created", "sum", &json!({ "n": n + 1 }));
+                Outcome::Done(vec![sum.expect(event_store::Expected::Exactly(version))])
+            }
+        },
+    };
+    for nth in 1..=40 {
+        source.lose(Lost::Command, "finish", nth);
+    }
+    let doomed = EventStore::connect(config).await.unwrap();
+    let running =
+        doomed.subscribe(subscription("doomed")).run(adding(s.store.clone()), CancellationToken::new());
+    let task = spawn(running);
+    eventually("its output is there", || async {
+        s.command::<u64>(&["XLEN", "events:note_created"]).await == 1
+    })
+    .await;
+    task.abort();
+    let cancel = CancellationToken::new();
+    let last = spawn(s.store.subscribe(subscription("last")).run(adding(s.store.clone()), cancel.clone()));
+    eventually("acknowledged", || async {
+        let pending: Vec<redis::Value> = s.command(&["XPENDING", "events:account_created", "group"]).await;
+        redis::from_redis_value::<u64>(pending[0].clone()).unwrap() == 0
+    })
+    .await;
+    cancel.cancel();
+    last.await.unwrap();
+    assert_eq!(s.store.entity(NOTE, "sum").await.unwrap().unwrap().body["n"], 1, "added once");
+    assert_eq!(s.command::<u64>(&["XLEN", "eventstore:group:group:dead"]).await, 0, "and parked by nobody");
 }
 
 #[tokio::test]

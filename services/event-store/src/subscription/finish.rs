@@ -155,9 +155,9 @@ impl Group {
     pub(super) async fn append_ahead(&self, outputs: Vec<NewEvent>) -> Result<(), Settled> {
         for family in outputs.chunk_by(|a, b| a.kind.family == b.kind.family) {
             loop {
-                match self.store.append(family.to_vec()).await {
-                    Ok(_) => break,
-                    Err(e) if e.kind() == AppendErrorKind::Unavailable => pause(&e).await,
+                match self.store.append_outputs(family).await {
+                    Ok(()) => break,
+                    Err(e) if is_unknown(&e) => pause(&e).await,
                     Err(e) => return Err(settled(&e)),
                 }
             }
@@ -217,6 +217,11 @@ impl Group {
             tokio::time::sleep(PARK_AGAIN).await;
         }
     }
+}
+
+/// Is it to be asked again? (No answer, or fewer copies than were asked for.)
+fn is_unknown(e: &AppendError) -> bool {
+    matches!(e.kind(), AppendErrorKind::Unavailable | AppendErrorKind::Unknown { .. })
 }
 
 async fn pause(e: &AppendError) {

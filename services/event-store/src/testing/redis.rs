@@ -88,6 +88,27 @@ impl Redis {
         started(self.wait_for_answer());
     }
 
+    /// Stops the server where it is, as a machine that hangs, until [`Redis::resume`].
+    ///
+    /// # Panics
+    /// When it is gone.
+    pub fn stall(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets a stalled server go on.
+    ///
+    /// # Panics
+    /// When it is gone.
+    pub fn resume(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name, &self.server.id().to_string()]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "redis-server on port {} is gone", self.port);
+    }
+
     fn wait_for_answer(&mut self) -> Result<(), String> {
         let (port, deadline) = (self.port, Instant::now() + START_BOUND);
         while let Err(error) = self.ping() {
