@@ -71,6 +71,7 @@ impl From<AppendError> for TrimError {
 }
 
 /// What to trim; see [`EventStore::retention`].
+#[derive(Debug)]
 #[must_use = "nothing happens before the preview"]
 pub struct Retention {
     store: EventStore,
@@ -80,6 +81,7 @@ pub struct Retention {
 }
 
 /// What a trim would do; nothing has happened yet.
+#[derive(Debug)]
 #[must_use = "nothing is removed until it is executed"]
 pub struct Preview {
     store: EventStore,

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Write};
 
 /// An export; see [`EventStore::export`].
+#[derive(Debug)]
 #[must_use = "nothing is written until it runs"]
 pub struct Export {
     store: EventStore,

@@ -75,6 +75,7 @@ impl From<AppendError> for ImportError {
 }
 
 /// An import; see [`EventStore::import`].
+#[derive(Debug)]
 #[must_use = "nothing is written until it runs"]
 pub struct Import {
     store: EventStore,
