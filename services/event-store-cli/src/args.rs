@@ -1,9 +1,10 @@
 //! The command line.
 
 use crate::exit::CODES;
-use crate::when;
+use crate::{kinds, when};
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
-use event_store::{Id, Layout, StreamName};
+use event_store::{Id, Kind, Layout, StreamName};
+use std::path::PathBuf;
 
 /// Look at an event store on Redis Streams, and mend it.
 #[derive(Debug, Parser)]
@@ -100,6 +101,27 @@ pub(crate) enum Command {
     /// What groups have parked, and giving it back to them
     #[command(subcommand)]
     Dead(Dead),
+    /// Remove the beginning of the log that nobody needs any more
+    #[command(
+        after_help = "Says what can go and who holds back the rest, and asks before it removes anything. The last\nstate of each entity is kept.\n\nExample:\n  eventstore trim --dry-run\n  eventstore trim --before 30d --dry-run"
+    )]
+    Trim(Trim),
+    /// Write the whole log to a file, as NDJSON with a checksum
+    #[command(after_help = "Example:\n  eventstore export accounts.ndjson")]
+    Export {
+        /// The file, which must not be there yet
+        file: PathBuf,
+    },
+    /// Read the file of an export into a store; what is there already is passed over
+    #[command(
+        after_help = "The kinds are those that the programs declare which append: their lists and indexes are\nwritten anew. A file that was cut or altered is refused before anything is written.\n\nExample:\n  eventstore import accounts.ndjson --kind account --kind note --dry-run\n  eventstore import accounts.ndjson --kind account --kind note"
+    )]
+    Import(Import),
+    /// Compare what the store keeps of each entity with the log
+    #[command(
+        after_help = "Example:\n  eventstore verify --kind account --kind note\n  eventstore verify --kind account --kind note --rebuild"
+    )]
+    Verify(Verify),
     /// What is wrong with this server for this use, and what to change
     #[command(after_help = "Example:\n  eventstore doctor")]
     Doctor,
@@ -203,6 +225,53 @@ pub(crate) struct Which {
     /// Those of an entity (`account/42`) or another ordering key
     #[arg(long)]
     pub(crate) key: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Trim {
+    /// These streams only
+    #[arg(long, value_parser = stream, value_name = "STREAM")]
+    pub(crate) stream: Vec<StreamName>,
+    /// Keep everything from there on: an id, a time, or a span before now (30d)
+    #[arg(long, value_parser = when::since)]
+    pub(crate) before: Option<Id>,
+    /// Trim streams that nobody reads, too
+    #[arg(long)]
+    pub(crate) unread: bool,
+    /// Say what would go, and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not ask
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Kinds {
+    /// A kind of entities: `account`, `account:lists=tags:indexes=owner`, `account/mandate` for one whose
+    /// events stand in another's streams
+    #[arg(long, value_parser = kinds::parse, env = "EVENTSTORE_KINDS", value_delimiter = ' ')]
+    pub(crate) kind: Vec<Kind>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Import {
+    /// The file
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) kinds: Kinds,
+    /// Say what would be imported, and write nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Verify {
+    #[command(flatten)]
+    pub(crate) kinds: Kinds,
+    /// Write anew from the log what differs
+    #[arg(long)]
+    pub(crate) rebuild: bool,
 }
 
 fn stream(text: &str) -> Result<StreamName, String> {

@@ -7,6 +7,7 @@ mod args;
 mod command;
 mod connect;
 mod exit;
+mod kinds;
 mod output;
 mod view;
 mod when;

@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 use serde_json::json;
 use std::io::{BufReader, Read as _};
 use std::process::{Child, Stdio};
-use support::{Filled, filled, program, put, run};
+use support::{Filled, ended, filled, program, put, run};
 
 /// The columns of each line, blanks between them.
 fn cells(table: &str) -> Vec<Vec<&str>> {
@@ -197,6 +197,7 @@ async fn on_a_redis_cluster_the_streams_of_all_masters_are_found_and_followed() 
 async fn every_example_in_the_help_runs() {
     let s = filled().await;
     let letter = s.run(&["dead", "list", "audit", "--json"]).json()[0]["letter"].as_str().unwrap().to_owned();
+    let folder = tempfile::tempdir().unwrap();
     let mut examples = Vec::new();
     let commands: &[&[&str]] = &[
         &["streams"],
@@ -208,6 +209,10 @@ async fn every_example_in_the_help_runs() {
         &["dead", "list"],
         &["dead", "show"],
         &["dead", "replay"],
+        &["trim"],
+        &["export"],
+        &["import"],
+        &["verify"],
     ];
     for command in commands {
         let help = s.run(&[command, &["--help"][..]].concat()).ok();
@@ -226,7 +231,7 @@ async fn every_example_in_the_help_runs() {
             interrupt(&child);
             assert_eq!(child.wait().unwrap().code(), Some(0), "{example}");
         } else {
-            let ended = s.run(&words);
+            let ended = ended(program(&s.redis.url(), &words).current_dir(folder.path()));
             assert_eq!(ended.code, 0, "{example}: {ended:?}");
         }
     }

@@ -16,7 +16,7 @@ async fn a_replay_says_how_many_first_and_does_nothing_without_a_yes() {
     let unasked = s.run(&["dead", "replay", "audit", "--all"]);
     assert_eq!(unasked.code, 2);
     assert!(
-        unasked.err.contains("1 dead letters would be given back") && unasked.err.contains("--yes"),
+        unasked.err.contains("Give 1 dead letters back to audit?") && unasked.err.contains("--yes"),
         "{unasked:?}"
     );
     assert_eq!(
@@ -135,4 +135,76 @@ async fn doctor_names_what_is_wrong_and_how_to_mend_it_where_the_store_refuses_t
     let refused = s.run(&["dead", "replay", "audit", "--all", "--yes"]);
     assert_eq!(refused.code, 3, "{refused:?}");
     assert_eq!(s.run(&["dead", "list", "audit", "--json"]).json().as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_trim_is_shown_first_and_goes_no_further_than_the_group_that_is_behind() {
+    let s = filled().await;
+    let () = s.command(&["XGROUP", "CREATE", "events:account_changed", "late", "0"]).await;
+    for n in 0..20 {
+        s.store.append(vec![put("changed", "7", n)]).await.unwrap();
+        s.store.append(vec![put("closed", "8", n)]).await.unwrap();
+    }
+    s.run_auditor_until(1, 40).await;
+    let table = s.run(&["trim", "--dry-run"]).ok();
+    assert!(
+        table.contains("group late (not delivered)") && table.contains("group audit (dead letter)"),
+        "{table}"
+    );
+    let seen = s.run(&["trim", "--dry-run", "--json"]).json();
+    let removes = |name: &str| {
+        let streams = seen["streams"].as_array().unwrap();
+        streams.iter().find(|s| s["stream"] == name).unwrap()["removes"].as_u64().unwrap()
+    };
+    assert_eq!((removes("account_changed"), removes("note_written")), (0, 0));
+    assert_eq!(s.run(&["trim"]).code, 2, "nobody is there to say yes");
+    assert_eq!(s.command::<u64>(&["XLEN", "events:account_closed"]).await, 21);
+    let done = s.run(&["trim", "--yes", "--json"]).json();
+    assert_eq!(done["trimmed"]["removed"], removes("account_closed") + removes("account_opened"));
+    assert_eq!(s.command::<u64>(&["XLEN", "events:account_closed"]).await, 21 - removes("account_closed"));
+    assert!(removes("account_closed") > 0, "{seen}");
+    assert_eq!(s.run(&["verify"]).code, 0, "every state is still there");
+}
+
+#[tokio::test]
+async fn an_export_imported_into_another_store_is_the_same_log_and_twice_is_once() {
+    let s = filled().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("accounts.ndjson");
+    let file = file.to_str().unwrap();
+    assert_eq!(s.run(&["export", file, "--json"]).json()["entries"], 5);
+    assert_eq!(s.run(&["export", file]).code, 2, "a file that is there is not written over");
+    let other = Redis::start();
+    let import = ["import", file, "--kind", "account", "--kind", "note", "--json"];
+    let seen = run(&other.url(), &[&import[..], &["--dry-run"]].concat()).json();
+    assert_eq!((&seen["new"], run(&other.url(), &["streams", "--json"]).out.as_str()), (&5.into(), "[]\n"));
+    assert_eq!(run(&other.url(), &import).json()["new"], 5);
+    assert_eq!(
+        run(&other.url(), &import).json(),
+        serde_json::json!({ "dry_run": false, "new": 0, "known": 5 })
+    );
+    let all = ["tail", "-n", "100", "--json"];
+    assert_eq!(run(&other.url(), &all).ok(), s.run(&all).ok());
+
+    let whole = std::fs::read(file).unwrap();
+    let cut = folder.path().join("cut.ndjson");
+    std::fs::write(&cut, &whole[..whole.len() - 40]).unwrap();
+    let third = Redis::start();
+    let ended = run(&third.url(), &["import", cut.to_str().unwrap(), "--kind", "account", "--kind", "note"]);
+    assert_eq!(ended.code, 5, "{ended:?}");
+    assert_eq!(run(&third.url(), &["streams", "--json"]).ok(), "[]\n");
+}
+
+#[tokio::test]
+async fn verify_finds_a_cache_that_is_not_the_log_s_and_rebuilds_it() {
+    let s = filled().await;
+    assert_eq!(s.run(&["verify", "--kind", "account", "--kind", "note"]).code, 0);
+    let () = s.command(&["HSET", "account_entity:42", "amount", "9999"]).await;
+    let ended = s.run(&["verify", "--kind", "account", "--kind", "note", "--json"]);
+    assert_eq!(ended.code, 1, "{ended:?}");
+    let found: serde_json::Value = serde_json::from_str(&ended.out).unwrap();
+    assert_eq!(found["differences"], serde_json::json!([{ "key": "account/42", "differs": "field amount" }]));
+    let rebuilt = s.run(&["verify", "--kind", "account", "--kind", "note", "--rebuild", "--json"]).json();
+    assert_eq!((&rebuilt["rebuilt"], &rebuilt["differences"]), (&1.into(), &serde_json::json!([])));
+    assert_eq!(s.command::<String>(&["HGET", "account_entity:42", "amount"]).await, "2");
 }

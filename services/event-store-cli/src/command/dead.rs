@@ -1,13 +1,13 @@
 //! `eventstore dead list|show|replay`.
 
+use super::ask;
 use crate::args::{Dead, Replay, Server, Which};
 use crate::exit::{Done, Failure};
-use crate::output::{Column, Out, plain, remark};
+use crate::output::{Column, Out, remark};
 use crate::{connect, view, when};
 use event_store::{DeadLetter, DeadLetters, EventStore, GivenBack, Id, Layout, Select};
 use serde_json::json;
 use std::collections::BTreeSet;
-use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
 pub(super) async fn run(server: &Server, dead: Dead, out: &mut Out) -> Result<Done, Failure> {
     match dead {
@@ -142,7 +142,8 @@ async fn replay(server: &Server, args: &Replay, out: &mut Out) -> Result<Done, F
     if meant == GivenBack::default() && !args.which.all {
         return Err(Failure::NotFound(format!("the group {:?} has no such dead letter", args.group)));
     }
-    let go = !args.dry_run && meant.moved > 0 && (args.yes || confirmed(meant.moved, &args.group)?);
+    let question = format!("Give {} dead letters back to {}?", meant.moved, args.group);
+    let go = !args.dry_run && meant.moved > 0 && (args.yes || ask(&question)?);
     parts.clear();
     if go {
         for letter_box in &boxes {
@@ -173,20 +174,4 @@ async fn replay(server: &Server, args: &Replay, out: &mut Out) -> Result<Done, F
         out.line(format!("{} stay: the log has their entries no more", left.lost))?;
     }
     Ok(Done::Fine)
-}
-
-/// Asks the person at the terminal; without one there is nobody to ask.
-fn confirmed(count: u64, group: &str) -> Result<bool, Failure> {
-    let stdin = io::stdin();
-    if !stdin.is_terminal() {
-        return Err(Failure::Usage(format!(
-            "{count} dead letters would be given back to {group:?}: say --yes, or --dry-run to see only"
-        )));
-    }
-    let mut stderr = io::stderr();
-    write!(stderr, "Give {count} dead letters back to {}? [y/N] ", plain(group))?;
-    stderr.flush()?;
-    let mut answer = String::new();
-    stdin.lock().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }

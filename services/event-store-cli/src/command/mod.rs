@@ -7,11 +7,15 @@ mod log;
 mod pending;
 mod streams;
 mod tail;
+mod transfer;
+mod trim;
+mod verify;
 
 use crate::args::{Args, Command};
 use crate::exit::{Done, Failure};
-use crate::output::Out;
+use crate::output::{Out, plain};
 use event_store::{EventStore, StreamName};
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
 pub(crate) async fn run(args: Args, out: &mut Out) -> Result<Done, Failure> {
     let server = &args.server;
@@ -22,6 +26,10 @@ pub(crate) async fn run(args: Args, out: &mut Out) -> Result<Done, Failure> {
         Command::Tail(tail) => tail::run(server, tail, out).await,
         Command::Entity { id, kind, full } => log::entity(server, &id, kind.as_deref(), full, out).await,
         Command::Dead(dead) => dead::run(server, dead, out).await,
+        Command::Trim(args) => trim::run(server, &args, out).await,
+        Command::Export { file } => transfer::export(server, &file, out).await,
+        Command::Import(args) => transfer::import(server, &args, out).await,
+        Command::Verify(args) => verify::run(server, &args, out).await,
         Command::Doctor => doctor::run(server, out).await,
     }
 }
@@ -36,4 +44,18 @@ async fn streams_of(store: &EventStore, group: &str) -> Result<Vec<StreamName>, 
 
 fn no_group(group: &str) -> Failure {
     Failure::NotFound(format!("no stream is read by a group {group:?}; `eventstore groups` lists them"))
+}
+
+/// Asks the person at the terminal; without one there is nobody to ask.
+fn ask(question: &str) -> Result<bool, Failure> {
+    let stdin = io::stdin();
+    if !stdin.is_terminal() {
+        return Err(Failure::Usage(format!("{question} Say --yes, or --dry-run to see only")));
+    }
+    let mut stderr = io::stderr();
+    write!(stderr, "{} [y/N] ", plain(question))?;
+    stderr.flush()?;
+    let mut answer = String::new();
+    stdin.lock().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }

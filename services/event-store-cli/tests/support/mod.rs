@@ -57,7 +57,11 @@ pub fn program(url: &str, words: &[&str]) -> Command {
 }
 
 pub fn run(url: &str, words: &[&str]) -> Ended {
-    let output = program(url, words).output().unwrap();
+    ended(&mut program(url, words))
+}
+
+pub fn ended(command: &mut Command) -> Ended {
+    let output = command.output().unwrap();
     Ended {
         code: output.status.code().unwrap_or(-1),
         out: String::from_utf8(output.stdout).unwrap(),
