@@ -60,7 +60,7 @@ impl TrimError {
 
 impl From<ReadError> for TrimError {
     fn from(e: ReadError) -> Self {
-        Self::new(TrimErrorKind::Unavailable, e.0)
+        Self::new(TrimErrorKind::Unavailable, e.to_string())
     }
 }
 
@@ -177,8 +177,8 @@ impl Retention {
         loop {
             let args = [from.to_string(), below.to_string(), PAGE.to_string()];
             let words = self.store.call_until_answered("count", &[key.to_owned()][..], &args[..]).await;
-            let words = words.map_err(|e| ReadError(e.to_string()))?;
-            let unreadable = || ReadError(format!("the server answered {words:?}"));
+            let words = words.map_err(|e| ReadError::malformed(e.to_string()))?;
+            let unreadable = || ReadError::malformed(format!("the server answered {words:?}"));
             let found: usize = words.first().and_then(|w| w.parse().ok()).ok_or_else(unreadable)?;
             count += found as u64;
             if found < PAGE {
@@ -222,7 +222,8 @@ impl Retention {
                     .query_async(&mut connection)
                     .await?;
                 if let Some(cursor) = cursor {
-                    let cursor: Id = cursor.parse().map_err(|e| ReadError(format!("cursor: {e}")))?;
+                    let cursor: Id =
+                        cursor.parse().map_err(|e| ReadError::malformed(format!("cursor: {e}")))?;
                     let by = HeldBy::LostGroup { group: group.clone() };
                     holders.push(Holder { needs_from: cursor.next(), by });
                 }

@@ -64,7 +64,7 @@ impl ImportError {
 
 impl From<ReadError> for ImportError {
     fn from(e: ReadError) -> Self {
-        Self::new(ImportErrorKind::Unavailable, e.0)
+        Self::new(ImportErrorKind::Unavailable, e.to_string())
     }
 }
 
@@ -339,7 +339,7 @@ fn triples(answers: Vec<Value>) -> Result<Vec<(Value, Value, Option<String>)>, R
     let mut answers = answers.into_iter();
     let mut triples = Vec::new();
     while let (Some(log), Some(kept), Some(record)) = (answers.next(), answers.next(), answers.next()) {
-        let record = redis::from_redis_value(record).map_err(|e| ReadError(e.to_string()))?;
+        let record = redis::from_redis_value(record).map_err(|e| ReadError::malformed(e.to_string()))?;
         triples.push((log, kept, record));
     }
     Ok(triples)

@@ -151,6 +151,6 @@ pub(super) fn compare_cache(
 pub(super) fn next<T: redis::FromRedisValue>(
     answers: &mut impl Iterator<Item = Value>,
 ) -> Result<T, ReadError> {
-    let value = answers.next().ok_or_else(|| ReadError("the server answered too little".to_owned()))?;
-    redis::from_redis_value(value).map_err(|e| ReadError(e.to_string()))
+    let value = answers.next().ok_or_else(|| ReadError::malformed("the server answered too little"))?;
+    redis::from_redis_value(value).map_err(|e| ReadError::malformed(e.to_string()))
 }

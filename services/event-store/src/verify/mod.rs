@@ -58,7 +58,7 @@ impl VerifyError {
 
 impl From<ReadError> for VerifyError {
     fn from(e: ReadError) -> Self {
-        Self::new(VerifyErrorKind::Unavailable, e.0)
+        Self::new(VerifyErrorKind::Unavailable, e.to_string())
     }
 }
 
