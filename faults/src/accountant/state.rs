@@ -38,15 +38,13 @@ fn caches(books: &Books) -> Line {
     line
 }
 
-/// A cached hash; what is nested is JSON, whose order of fields does not matter.
+/// A cached hash as the log's states are read: numbers and what is nested are JSON, and JSON has several texts
+/// for the same.
 fn plain(hash: Option<&BTreeMap<String, String>>) -> BTreeMap<String, String> {
-    let nested = |text: &String| text.starts_with(['{', '[']);
-    let same_order = |text: &String| serde_json::from_str::<Value>(text).map(|value| value.to_string());
-    let one = |(name, text): (&String, &String)| {
-        let text = nested(text).then(|| same_order(text).ok()).flatten().unwrap_or_else(|| text.clone());
-        (name.clone(), text)
+    let same = |text: &String| {
+        serde_json::from_str::<Value>(text).map_or_else(|_| text.clone(), |value| value.to_string())
     };
-    hash.into_iter().flatten().map(one).collect()
+    hash.into_iter().flatten().map(|(name, text)| (name.clone(), same(text))).collect()
 }
 
 fn flat(kind: &str, id: &str, state: &Value) -> (BTreeMap<String, String>, Vec<String>) {
