@@ -13,7 +13,7 @@ pub use bound::{HeldBy, Holder, Unread};
 pub use run::Trimmed;
 
 use crate::entry::{self, RawEntry};
-use crate::error::{AppendError, ReadError};
+use crate::error::{AppendError, AppendErrorKind, ReadError, ReadErrorKind};
 use crate::{EventStore, Id, StreamName};
 use redis::Value;
 use std::collections::HashMap;
@@ -60,13 +60,15 @@ impl TrimError {
 
 impl From<ReadError> for TrimError {
     fn from(e: ReadError) -> Self {
-        Self::new(TrimErrorKind::Unavailable, e.to_string())
+        let passing = e.kind() == ReadErrorKind::Unavailable;
+        Self::new(if passing { TrimErrorKind::Unavailable } else { TrimErrorKind::Refused }, e.to_string())
     }
 }
 
 impl From<AppendError> for TrimError {
     fn from(e: AppendError) -> Self {
-        Self::new(TrimErrorKind::Unavailable, e.to_string())
+        let passing = e.kind() == AppendErrorKind::Unavailable;
+        Self::new(if passing { TrimErrorKind::Unavailable } else { TrimErrorKind::Refused }, e.to_string())
     }
 }
 
@@ -155,12 +157,13 @@ impl Retention {
         Ok(Preview { store: self.store, streams })
     }
 
-    async fn stream(&self, stream: &StreamName, holders: Vec<Holder>) -> Result<StreamPreview, ReadError> {
+    async fn stream(&self, stream: &StreamName, holders: Vec<Holder>) -> Result<StreamPreview, TrimError> {
         let key = self.store.layout().stream(stream);
         let mut pipe = redis::pipe();
         pipe.cmd("XRANGE").arg(&key).arg(&["-", "+", "COUNT", "1"]);
         pipe.cmd("XREVRANGE").arg(&key).arg(&["+", "-", "COUNT", "1"]);
-        let (first, last): (Value, Value) = pipe.query_async(&mut self.store.connection()).await?;
+        let (first, last): (Value, Value) =
+            pipe.query_async(&mut self.store.connection()).await.map_err(ReadError::from)?;
         let id = |reply: Value| entry::parse_entries(reply).pop().map(|e| e.id);
         let (first, last) = (id(first), id(last));
         let (keeps_from, holders) = bound::bound(holders, self.before, self.unread, last);
@@ -171,13 +174,13 @@ impl Retention {
         Ok(StreamPreview { stream: stream.clone(), first, keeps_from, removes, holders })
     }
 
-    async fn count(&self, key: &str, first: Id, below: Id) -> Result<u64, ReadError> {
+    async fn count(&self, key: &str, first: Id, below: Id) -> Result<u64, TrimError> {
         const PAGE: usize = 5000;
         let (mut from, mut count) = (first, 0);
         loop {
             let args = [from.to_string(), below.to_string(), PAGE.to_string()];
             let words = self.store.call_until_answered("count", &[key.to_owned()][..], &args[..]).await;
-            let words = words.map_err(|e| ReadError::malformed(e.to_string()))?;
+            let words = words?;
             let unreadable = || ReadError::malformed(format!("the server answered {words:?}"));
             let found: usize = words.first().and_then(|w| w.parse().ok()).ok_or_else(unreadable)?;
             count += found as u64;

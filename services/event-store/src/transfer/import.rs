@@ -4,7 +4,7 @@
 use super::lines::{Header, Item, Reader};
 use crate::cache::CacheWords;
 use crate::entry::{self, RawEntry};
-use crate::error::{AppendError, ReadError};
+use crate::error::{AppendError, AppendErrorKind, ReadError, ReadErrorKind};
 use crate::record::Record;
 use crate::{Event, EventStore, Id, Kind, StreamName, record};
 use redis::Value;
@@ -64,13 +64,21 @@ impl ImportError {
 
 impl From<ReadError> for ImportError {
     fn from(e: ReadError) -> Self {
-        Self::new(ImportErrorKind::Unavailable, e.to_string())
+        let passing = e.kind() == ReadErrorKind::Unavailable;
+        Self::new(
+            if passing { ImportErrorKind::Unavailable } else { ImportErrorKind::Refused },
+            e.to_string(),
+        )
     }
 }
 
 impl From<AppendError> for ImportError {
     fn from(e: AppendError) -> Self {
-        Self::new(ImportErrorKind::Unavailable, e.to_string())
+        let passing = e.kind() == AppendErrorKind::Unavailable;
+        Self::new(
+            if passing { ImportErrorKind::Unavailable } else { ImportErrorKind::Refused },
+            e.to_string(),
+        )
     }
 }
 

@@ -8,7 +8,7 @@ mod known;
 mod strays;
 
 use crate::cache::CacheWords;
-use crate::error::{AppendError, ReadError, ReplayError};
+use crate::error::{AppendError, AppendErrorKind, ReadError, ReadErrorKind, ReplayError};
 use crate::record::Record;
 use crate::replay::EVENTS;
 use crate::words::Words;
@@ -58,13 +58,21 @@ impl VerifyError {
 
 impl From<ReadError> for VerifyError {
     fn from(e: ReadError) -> Self {
-        Self::new(VerifyErrorKind::Unavailable, e.to_string())
+        let passing = e.kind() == ReadErrorKind::Unavailable;
+        Self::new(
+            if passing { VerifyErrorKind::Unavailable } else { VerifyErrorKind::Refused },
+            e.to_string(),
+        )
     }
 }
 
 impl From<AppendError> for VerifyError {
     fn from(e: AppendError) -> Self {
-        Self::new(VerifyErrorKind::Unavailable, e.to_string())
+        let passing = e.kind() == AppendErrorKind::Unavailable;
+        Self::new(
+            if passing { VerifyErrorKind::Unavailable } else { VerifyErrorKind::Refused },
+            e.to_string(),
+        )
     }
 }
 
