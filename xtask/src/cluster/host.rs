@@ -7,6 +7,7 @@ use crate::cache;
 use crate::tools::{Run, is_root};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -102,6 +103,18 @@ pub(crate) fn restore(engine: &Engine) -> Result<()> {
     }
     fs::remove_file(record)?;
     Ok(())
+}
+
+/// Ports of this machine that a firewall rule leads to some container. A cluster that was killed, not removed, leaves
+/// such rules behind; they come before those of a new cluster.
+pub(crate) fn forwarded_ports() -> HashSet<u16> {
+    // Without root, and so without a list, no container engine makes such rules either.
+    ports_of_rules(&Command::new("iptables-save").args(["-t", "nat"]).text().unwrap_or_default())
+}
+
+fn ports_of_rules(saved: &str) -> HashSet<u16> {
+    let rules = saved.lines().filter(|rule| rule.contains("-j DNAT"));
+    rules.filter_map(|rule| rule.split_once("--dport ")?.1.split(' ').next()?.parse().ok()).collect()
 }
 
 fn record() -> Result<PathBuf> {
@@ -236,6 +249,14 @@ mod tests {
     const INERT: &str = "*nat\n:PREROUTING ACCEPT [0:0]\n:NETAVARK-HOSTPORT-DNAT - [0:0]\n:NETAVARK-HOSTPORT-MASQ - [0:0]\n\
         -A PREROUTING -m addrtype --dst-type LOCAL -j NETAVARK-HOSTPORT-DNAT\n\
         -A NETAVARK-HOSTPORT-MASQ -m comment --comment \"masq marked\" -m mark --mark 0x2000/0x2000 -j MASQUERADE\nCOMMIT\n";
+
+    #[test]
+    fn a_port_that_a_rule_leads_to_a_container_is_known() {
+        let rules = "-A NETAVARK-DN-1 -s 10.89.0.0/24 -d 127.0.0.1/32 -p tcp -m tcp --dport 8081 -j NETAVARK-HOSTPORT-SETMARK\n\
+            -A NETAVARK-DN-1 -d 127.0.0.1/32 -p tcp -m tcp --dport 8080 -j DNAT --to-destination 10.89.0.3:30080\n";
+        assert_eq!(ports_of_rules(rules), HashSet::from([8080]));
+        assert_eq!(ports_of_rules(INERT), HashSet::new());
+    }
 
     #[test]
     fn chains_that_nobody_uses_are_removed_with_the_jumps_to_them() {

@@ -292,7 +292,7 @@ fn create(name: &str, workers: usize) -> Result<Cluster> {
     let engine = Engine::detect()?;
     host::prepare()?;
     delete_nodes(&engine, name)?;
-    let port = state::free_port(State::read(name)?.map(|state| state.port))?;
+    let port = state::free_port(State::read(name)?.map(|state| state.port), &host::forwarded_ports())?;
     let mut state =
         State { engine: engine.name().to_owned(), workers, port, complete: false, image: String::new() };
     state.write(name)?;

@@ -3,6 +3,7 @@
 use crate::cache;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 use std::net::TcpListener;
 use std::path::PathBuf;
 
@@ -60,11 +61,13 @@ fn folder() -> Result<PathBuf> {
     Ok(cache::dir()?.join("clusters"))
 }
 
-/// The port of last time if it is free, else the first free one from 8080 on.
-pub(crate) fn free_port(before: Option<u16>) -> Result<u16> {
+/// The port of last time if it is free, else the first free one from 8080 on. `forwarded` are those that a firewall
+/// rule leads elsewhere: whoever listens there is never asked.
+pub(crate) fn free_port(before: Option<u16>, forwarded: &HashSet<u16>) -> Result<u16> {
     before
         .into_iter()
         .chain(FIRST_PORT..FIRST_PORT + 100)
+        .filter(|port| !forwarded.contains(port))
         .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
         .context("no port from 8080 to 8179 is free on 127.0.0.1")
 }
@@ -86,10 +89,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_port_that_is_taken_is_passed_over() {
+    fn a_port_that_is_taken_or_led_elsewhere_is_passed_over() {
         let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = taken.local_addr().unwrap().port();
-        assert_ne!(free_port(Some(port)).unwrap(), port);
+        let none = HashSet::new();
+        assert_ne!(free_port(Some(port), &none).unwrap(), port);
+        drop(taken);
+        assert_eq!(free_port(Some(port), &none).unwrap(), port);
+        assert_ne!(free_port(Some(port), &HashSet::from([port])).unwrap(), port);
     }
 
     #[test]
