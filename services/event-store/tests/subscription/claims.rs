@@ -90,3 +90,76 @@ async fn a_slow_handler_that_lives_is_never_claimed() {
     slow.stop().await;
     idle.stop().await;
 }
+
+#[tokio::test]
+async fn what_waited_in_a_stalled_consumer_and_was_claimed_is_not_handled_there_when_it_wakes_up() {
+    let s = plain().await;
+    let proxy = Proxy::start(s.redis.single().port()).await.unwrap();
+    let far = EventStore::connect(event_store::Config::new(proxy.url())).await.unwrap();
+    for id in ["a", "b", "c"] {
+        s.store.append(vec![put("created", id, 1)]).await.unwrap();
+    }
+    let (stalled_saw, other_saw) = (Seen::default(), Seen::default());
+    let gate = Arc::new(tokio::sync::Notify::new());
+    let opened = gate.clone();
+    let answer = move |_| {
+        let gate = opened.clone();
+        async move {
+            gate.notified().await;
+            Outcome::Done(vec![NewEvent::put(NOTE, "created", "stalled", &json!({}))])
+        }
+    };
+    let one = subscription("stalled").concurrency(1);
+    let stalled = run(&far, one, Recorder { seen: stalled_saw.clone(), answer });
+    eventually("the first is in hand", || async { count(&stalled_saw) == 1 }).await;
+    proxy.set(testing::Line::Stalled);
+    let other = run(&s.store, subscription("other"), recorder(&other_saw));
+    eventually("the other one has claimed and handled all", || async { pending(&s).await == 0 }).await;
+    assert_eq!(count(&other_saw), 3);
+    proxy.set(testing::Line::Good);
+    gate.notify_one();
+    s.store.append(vec![put("created", "d", 1)]).await.unwrap();
+    eventually("the next event", || async { count(&stalled_saw) + count(&other_saw) >= 5 }).await;
+    gate.notify_one();
+    eventually("nothing is pending", || async { pending(&s).await == 0 }).await;
+    other.stop().await;
+    stalled.stop().await;
+    for id in ["b", "c"] {
+        assert!(versions(&stalled_saw, id).is_empty(), "{id} was no longer its own");
+    }
+    let stalled_did_d = versions(&stalled_saw, "d").len() as u64;
+    let notes: u64 = s.command(&["EXISTS", "events:note_created"]).await;
+    assert_eq!(notes, stalled_did_d, "its output for a is refused");
+}
+
+#[tokio::test]
+async fn entries_of_the_dead_are_found_behind_a_thousand_that_are_alive() {
+    let s = server().await;
+    for part in 0..12 {
+        let events = (0..100).map(|n| put("created", &format!("a{part}-{n}"), n));
+        s.store.append(events.collect()).await.unwrap();
+    }
+    let last = s.store.append(vec![put("created", "last", 1)]).await.unwrap()[0].id.to_string();
+    let stream = "events:account_created";
+    let () = s.command(&["XGROUP", "CREATE", stream, "group", "0"]).await;
+    let _: redis::Value =
+        s.command(&["XREADGROUP", "GROUP", "group", "alive", "COUNT", "2000", "STREAMS", stream, ">"]).await;
+    let _: redis::Value = s.command(&["XCLAIM", stream, "group", "dead", "0", &last, "IDLE", "600000"]).await;
+    let seen = Seen::default();
+    let consumer = run(&s.store, subscription("one").claim_after(Duration::from_mins(1)), recorder(&seen));
+    eventually("it is claimed", || async { versions(&seen, "last") == [1] }).await;
+    consumer.stop().await;
+    assert_eq!(count(&seen), 1, "and nothing that is alive");
+}
+
+#[tokio::test]
+async fn an_event_that_was_taken_out_by_hand_does_not_hold_up_its_entity_for_ever() {
+    let s = server().await;
+    history(&s.store, "a", 1).await;
+    let () = s.command(&["XGROUP", "CREATE", "events:account_created", "group", "$"]).await;
+    s.store.append(vec![put("updated", "a", 2)]).await.unwrap();
+    let seen = Seen::default();
+    let consumer = run(&s.store, subscription("one"), recorder(&seen));
+    eventually("the later one is handled", || async { versions(&seen, "a") == [2] }).await;
+    consumer.stop().await;
+}

@@ -59,3 +59,175 @@ async fn replayed_dead_letters_run_in_order_and_a_replay_asked_for_twice_happens
     }
     assert_eq!(dead.count().await.unwrap(), 0);
 }
+
+fn parks_until(cured: &Arc<AtomicBool>) -> impl Fn(Event) -> std::future::Ready<Outcome> + Clone + use<> {
+    let cured = cured.clone();
+    move |event| {
+        let poison = event.entity_id.starts_with("bad") && !cured.load(Ordering::SeqCst);
+        std::future::ready(if poison { Outcome::Park("poison".into()) } else { Outcome::Done(Vec::new()) })
+    }
+}
+
+#[tokio::test]
+async fn an_event_parked_twice_is_parked_once_and_one_that_is_finished_is_not_handled_again() {
+    let s = server().await;
+    history(&s.store, "bad", 2).await;
+    history(&s.store, "good", 2).await;
+    let (seen, cured) = (Seen::default(), Arc::default());
+    let recorder = || Recorder { seen: seen.clone(), answer: parks_until(&cured) };
+    let _: String = s.command(&["XADD", "events:account_created", "*", "hello", "world"]).await;
+    let dead = s.store.dead_letters("group", "account");
+    let consumer = run(&s.store, subscription("one"), recorder());
+    eventually("three letters", || async { dead.count().await.unwrap() == 3 }).await;
+    eventually("the good ones", || async { versions(&seen, "good") == [1, 2] }).await;
+    consumer.stop().await;
+    // Somebody makes the group again by hand, at the beginning: everything is delivered again.
+    for stream in ["events:account_created", "events:account_updated"] {
+        let _: i64 = s.command(&["XGROUP", "DESTROY", stream, "group"]).await;
+        let () = s.command(&["XGROUP", "CREATE", stream, "group", "0"]).await;
+    }
+    let _: Vec<redis::Value> = s
+        .command(&[
+            "XREADGROUP",
+            "GROUP",
+            "group",
+            "x",
+            "COUNT",
+            "100",
+            "STREAMS",
+            "events:account_created",
+            ">",
+        ])
+        .await;
+    let _: Vec<redis::Value> = s
+        .command(&[
+            "XREADGROUP",
+            "GROUP",
+            "group",
+            "x",
+            "COUNT",
+            "100",
+            "STREAMS",
+            "events:account_updated",
+            ">",
+        ])
+        .await;
+    assert_eq!(pending(&s).await, 5);
+    let consumer = run(&s.store, subscription("two"), recorder());
+    eventually("all are seen to be done", || async { pending(&s).await == 0 }).await;
+    consumer.stop().await;
+    assert_eq!(dead.count().await.unwrap(), 3);
+    assert_eq!((versions(&seen, "bad"), versions(&seen, "good")), (vec![1], vec![1, 2]));
+}
+
+#[tokio::test]
+async fn one_some_or_all_are_replayed_in_order_and_none_before_an_earlier_one_of_its_entity() {
+    let s = server().await;
+    history(&s.store, "bad1", 3).await;
+    history(&s.store, "bad2", 2).await;
+    let (seen, cured) = (Seen::default(), Arc::default());
+    let recorder = Recorder { seen: seen.clone(), answer: parks_until(&cured) };
+    let dead = s.store.dead_letters("group", "account");
+    let consumer = run(&s.store, subscription("one"), recorder);
+    eventually("five letters", || async { dead.count().await.unwrap() == 5 }).await;
+    cured.store(true, Ordering::SeqCst);
+    let all = dead.list(Id::ZERO, 3).await.unwrap();
+    let rest = dead.list(all[2].letter, 10).await.unwrap();
+    assert_eq!((all.len(), rest.len()), (3, 2), "in pages");
+    let of = |entity: &str, version: &str| {
+        let is = |l: &&event_store::DeadLetter| {
+            l.keys == [format!("account/{entity}")]
+                && l.raw.contains(&(b"version".to_vec(), version.as_bytes().to_vec()))
+        };
+        all.iter().chain(&rest).find(is).unwrap().letter
+    };
+    let letters = |ids: &[Id]| Select::Letters(ids.to_vec());
+    let moved = |given: event_store::GivenBack| (given.moved, given.behind, given.lost);
+    let second = letters(&[of("bad1", "2")]);
+    assert_eq!(moved(dead.preview(&second).await.unwrap()), (0, 1, 0));
+    assert_eq!(moved(dead.replay(&second).await.unwrap()), (0, 1, 0), "the first one is in its way");
+    let two = letters(&[of("bad1", "2"), of("bad1", "1")]);
+    assert_eq!(moved(dead.preview(&two).await.unwrap()), (2, 0, 0));
+    assert_eq!(dead.count().await.unwrap(), 5, "a preview changes nothing");
+    assert_eq!(moved(dead.replay(&two).await.unwrap()), (2, 0, 0));
+    eventually("two are handled", || async { versions(&seen, "bad1") == [1, 1, 2] }).await;
+    assert_eq!(dead.get(of("bad1", "3")).await.unwrap().unwrap().attempts, 0, "it queues behind");
+    assert_eq!(dead.get(of("bad1", "1")).await.unwrap(), None);
+    let key = Select::Key("account/bad2".to_owned());
+    assert_eq!(moved(dead.replay(&key).await.unwrap()), (2, 0, 0));
+    eventually("one entity's", || async { versions(&seen, "bad2") == [1, 1, 2] }).await;
+    assert_eq!(moved(dead.replay(&Select::All).await.unwrap()), (1, 0, 0));
+    eventually("the last one", || async { versions(&seen, "bad1") == [1, 1, 2, 3] }).await;
+    eventually("nothing is left", || async { pending(&s).await == 0 }).await;
+    consumer.stop().await;
+    assert_eq!(dead.count().await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_letter_is_kept_while_its_entry_or_its_group_is_gone() {
+    let s = server().await;
+    let ids = s.store.append(vec![put("created", "bad1", 1), put("created", "bad2", 1)]).await.unwrap();
+    let (seen, cured) = (Seen::default(), Arc::default());
+    let dead = s.store.dead_letters("group", "account");
+    let consumer =
+        run(&s.store, subscription("one"), Recorder { seen: seen.clone(), answer: parks_until(&cured) });
+    eventually("two letters", || async { dead.count().await.unwrap() == 2 }).await;
+    consumer.stop().await;
+    cured.store(true, Ordering::SeqCst);
+    let _: i64 = s.command(&["XGROUP", "DESTROY", "events:account_created", "group"]).await;
+    let refused = dead.replay(&Select::All).await.unwrap_err();
+    assert_eq!(refused.kind(), event_store::AppendErrorKind::Refused);
+    assert_eq!(dead.count().await.unwrap(), 2);
+    let _: i64 = s.command(&["XDEL", "events:account_created", &ids[0].id.to_string()]).await;
+    let consumer =
+        run(&s.store, subscription("one"), Recorder { seen: seen.clone(), answer: parks_until(&cured) });
+    eventually("the group is there again", || async {
+        dead.replay(&Select::All).await.is_ok_and(|given| (given.moved, given.lost) == (1, 1))
+    })
+    .await;
+    eventually("the other one is handled", || async { versions(&seen, "bad2").len() == 2 }).await;
+    consumer.stop().await;
+    let left = dead.list(Id::ZERO, 10).await.unwrap();
+    assert_eq!(left.iter().map(|l| l.id).collect::<Vec<_>>(), [ids[0].id]);
+}
+
+#[tokio::test]
+async fn a_letter_says_how_often_it_failed_and_since_when_and_what_fails_too_often_is_parked() {
+    let s = server().await;
+    s.store.append(vec![put("created", "a", 1)]).await.unwrap();
+    let answer = |_| async { Outcome::Retry("not today".into()) };
+    let impatient =
+        subscription("one").park_after(4).retry(Duration::from_millis(20), Duration::from_millis(40));
+    let seen = Seen::default();
+    let consumer = run(&s.store, impatient, Recorder { seen: seen.clone(), answer });
+    let dead = s.store.dead_letters("group", "account");
+    eventually("it is parked", || async { dead.count().await.unwrap() == 1 }).await;
+    consumer.stop().await;
+    let letter = dead.list(Id::ZERO, 1).await.unwrap().remove(0);
+    assert_eq!((letter.attempts, count(&seen), letter.reason.as_str()), (4, 4, "not today"));
+    assert!(letter.last_failure - letter.first_failure >= 30, "three pauses: {letter:?}");
+}
+
+#[tokio::test]
+async fn a_replayed_letter_survives_the_loss_of_its_group() {
+    let s = server().await;
+    history(&s.store, "bad", 1).await;
+    history(&s.store, "good", 5).await;
+    let (seen, cured) = (Seen::default(), Arc::default());
+    let dead = s.store.dead_letters("group", "account");
+    let consumer =
+        run(&s.store, subscription("one"), Recorder { seen: seen.clone(), answer: parks_until(&cured) });
+    eventually("a letter and the good ones", || async {
+        dead.count().await.unwrap() == 1 && versions(&seen, "good").len() == 5
+    })
+    .await;
+    consumer.stop().await;
+    cured.store(true, Ordering::SeqCst);
+    assert_eq!(dead.replay(&Select::All).await.unwrap().moved, 1);
+    let _: i64 = s.command(&["XGROUP", "DESTROY", "events:account_created", "group"]).await;
+    let consumer =
+        run(&s.store, subscription("one"), Recorder { seen: seen.clone(), answer: parks_until(&cured) });
+    eventually("it is handled", || async { versions(&seen, "bad") == [1, 1] }).await;
+    consumer.stop().await;
+    assert_eq!(versions(&seen, "good"), [1, 2, 3, 4, 5], "what is finished is not handled again");
+}

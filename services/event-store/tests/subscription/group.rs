@@ -57,3 +57,147 @@ async fn a_shutdown_hands_back_what_it_did_not_finish_and_leaves_the_group() {
         s.command(&["XINFO", "CONSUMERS", "events:account_updated", "group"]).await;
     assert!(consumers.len() <= 1, "who left with nothing in hand is gone: {consumers:?}");
 }
+
+#[tokio::test]
+async fn a_log_that_went_back_in_time_halts_the_group_until_a_person_accepts_it() {
+    let s = server().await;
+    history(&s.store, "a", 3).await;
+    let stream = s.name("events:account_updated");
+    let backup: Vec<u8> = s.command(&["DUMP", "events:account_updated"]).await;
+    for n in 4..=6 {
+        s.store.append(vec![put("updated", "a", n)]).await.unwrap();
+    }
+    let seen = Seen::default();
+    let consumer = s.store.subscribe(subscription("one"));
+    let observed = consumer.observe();
+    let cancel = CancellationToken::new();
+    let running = tokio::spawn(consumer.run(recorder(&seen), cancel.clone()));
+    eventually("six events", || async { count(&seen) == 6 }).await;
+    // The consumer alone remembers what it was given last, and only while it lives; so the next one
+    // is told by what the group wrote down.
+    eventually("the group has written down where it is", || async {
+        s.command::<Option<String>>(&["HGET", "eventstore:group:group:cursors", "=account_updated"]).await
+            == s.command::<Vec<(String, Vec<(String, String)>)>>(&[
+                "XREVRANGE",
+                "events:account_updated",
+                "+",
+                "-",
+                "COUNT",
+                "1",
+            ])
+            .await
+            .first()
+            .map(|(id, _)| id.clone())
+    })
+    .await;
+    let mut restore = redis::cmd("RESTORE");
+    restore.arg(&stream).arg(0).arg(&backup).arg("REPLACE");
+    s.raw(&restore).await;
+    eventually("it says what is wrong", || async { observed.fault().is_some() }).await;
+    let fault = observed.fault().unwrap();
+    assert!(
+        matches!(fault.kind(), SubscriptionErrorKind::LogWentBack { stream, known, last }
+            if stream.action() == "updated" && known > last),
+        "{fault}"
+    );
+    assert!(!observed.ready());
+    s.store.append(vec![put("created", "new", 1)]).await.unwrap();
+    // Another consumer, which has seen nothing itself, halts too; and nobody handles anything.
+    let second = s.store.subscribe(subscription("two"));
+    let observed_too = second.observe();
+    let running_too = tokio::spawn(second.run(recorder(&seen), cancel.clone()));
+    eventually("the other one halts", || async { observed_too.fault().is_some() }).await;
+    assert_eq!(count(&seen), 6);
+    let streams = [ACCOUNT.stream("created"), ACCOUNT.stream("updated")];
+    let accepted = s.store.accept_log("group", &streams).await.unwrap();
+    assert_eq!(accepted.iter().map(|a| a.stream.to_string()).collect::<Vec<_>>(), ["account_updated"]);
+    assert_eq!(s.store.accept_log("group", &streams).await.unwrap(), []);
+    eventually("the new event", || async { versions(&seen, "new") == [1] }).await;
+    eventually("all is well", || async { observed.ready() && observed.fault().is_none() }).await;
+    cancel.cancel();
+    running.await.unwrap().unwrap();
+    running_too.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_stream_that_is_made_after_its_subscription_is_read_from_its_first_event() {
+    let s = server().await;
+    let seen = Seen::default();
+    let consumer = run(&s.store, subscription("one"), recorder(&seen));
+    history(&s.store, "a", 2).await;
+    eventually("both", || async { versions(&seen, "a") == [1, 2] }).await;
+    consumer.stop().await;
+}
+
+#[tokio::test]
+async fn a_shutdown_ends_within_its_bound_though_the_server_does_not_answer() {
+    let s = plain().await;
+    let proxy = Proxy::start(s.redis.single().port()).await.unwrap();
+    let far = EventStore::connect(event_store::Config::new(proxy.url())).await.unwrap();
+    history(&s.store, "a", 3).await;
+    let seen = Seen::default();
+    let one = subscription("one").shutdown_within(Duration::from_millis(500));
+    let consumer = run(&far, one, recorder(&seen));
+    eventually("three", || async { count(&seen) == 3 }).await;
+    proxy.set(testing::Line::Stalled);
+    s.store.append(vec![put("updated", "a", 9)]).await.unwrap();
+    let begin = std::time::Instant::now();
+    consumer.stop().await;
+    assert!(begin.elapsed() < Duration::from_millis(3500), "500 ms and two seconds: {:?}", begin.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rolling_restart_under_load_handles_nothing_twice_and_delays_nothing_beyond_the_bound() {
+    const BOUND: Duration = Duration::from_secs(5);
+    let s = server().await;
+    let delays: Arc<std::sync::Mutex<Vec<Duration>>> = Arc::default();
+    let seen = Seen::default();
+    let start = |name: String| {
+        let delays = delays.clone();
+        let answer = move |event: Event| {
+            let delays = delays.clone();
+            async move {
+                tokio::time::sleep(Duration::from_millis(event.id.seq % 8)).await;
+                let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+                delays.lock().unwrap().push(now.saturating_sub(Duration::from_millis(event.id.ms)));
+                Outcome::Done(Vec::new())
+            }
+        };
+        // Nobody dies: all that changes hands is handed back.
+        let patient = subscription(&name).claim_after(Duration::from_mins(1));
+        run(&s.store, patient, Recorder { seen: seen.clone(), answer })
+    };
+    let mut consumers: Vec<Running> = (0..3).map(|n| start(format!("old {n}"))).collect();
+    let load = CancellationToken::new();
+    let (store, over) = (s.store.clone(), load.clone());
+    let writer = tokio::spawn(async move {
+        let mut sum = 0;
+        while !over.is_cancelled() {
+            let (id, action) = (format!("e{}", sum / 10 % 20), if sum < 200 { "created" } else { "updated" });
+            store.append((0..10).map(|n| put(action, &id, n)).collect()).await.unwrap();
+            sum += 10;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        sum
+    });
+    eventually("the load is on", || async { count(&seen) > 300 }).await;
+    for n in 0..3 {
+        consumers.push(start(format!("new {n}")));
+        let before = count(&seen);
+        consumers.remove(0).stop().await;
+        eventually("it goes on", || async { count(&seen) > before + 100 }).await;
+    }
+    load.cancel();
+    let sum: usize = writer.await.unwrap();
+    eventually("all are handled", || async { count(&seen) >= sum && pending(&s).await == 0 }).await;
+    for consumer in consumers {
+        consumer.stop().await;
+    }
+    assert_eq!(count(&seen), sum, "nothing twice");
+    for n in 0..20 {
+        let versions = versions(&seen, &format!("e{n}"));
+        assert!(versions.iter().copied().eq(1..=versions.len() as u64), "e{n}: {versions:?}");
+    }
+    let worst = delays.lock().unwrap().iter().max().copied().unwrap();
+    assert!(worst < BOUND, "{worst:?}");
+}

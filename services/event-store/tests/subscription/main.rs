@@ -7,11 +7,14 @@ mod dead;
 mod effects;
 mod group;
 mod order;
+mod random;
 #[path = "../support/mod.rs"]
 mod support;
 
-use event_store::testing::{Lost, Proxy, Setup};
-use event_store::{Event, EventStore, Id, NewEvent, Outcome, Select, Subscription, SubscriptionError};
+use event_store::testing::{self, Lost, Proxy, Setup};
+use event_store::{
+    Event, EventStore, Id, NewEvent, Outcome, Select, Subscription, SubscriptionError, SubscriptionErrorKind,
+};
 use serde_json::json;
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -39,7 +39,9 @@ async fn three_consumers_handle_each_event_once_and_each_entity_in_order_one_at_
                     Outcome::Done(Vec::new())
                 }
             };
-            run(&s.store, subscription(name), Recorder { seen: seen.clone(), answer })
+            // Nobody dies here: on a busy machine a consumer may be late, which is no reason to claim.
+            let patient = subscription(name).claim_after(Duration::from_mins(1));
+            run(&s.store, patient, Recorder { seen: seen.clone(), answer })
         })
         .collect();
     let writers: Vec<_> = (0..10)
@@ -103,4 +105,36 @@ async fn events_that_share_an_ordering_key_are_handled_in_order_across_entities(
     }
     let order: Vec<String> = seen.lock().unwrap().iter().map(|(id, _, _)| id.clone()).collect();
     assert_eq!(order, expected);
+}
+
+#[tokio::test]
+async fn a_single_consumer_of_one_event_at_a_time_handles_all_streams_in_id_order() {
+    let s = server().await;
+    let ids: Arc<std::sync::Mutex<Vec<Id>>> = Arc::default();
+    let seen = ids.clone();
+    let answer = move |event: Event| {
+        seen.lock().unwrap().push(event.id);
+        std::future::ready(Outcome::Done(Vec::new()))
+    };
+    let mut appended = Vec::new();
+    // What is there already: several reads of both streams, unevenly.
+    for n in 0..40 {
+        let events = (0..20).map(|i| {
+            let action = if (n / 10 + i) % 4 == 0 { "created" } else { "updated" };
+            put(action, &format!("a{n}-{i}"), i)
+        });
+        appended.extend(s.store.append(events.collect()).await.unwrap().iter().map(|a| a.id));
+    }
+    let one = subscription("one").concurrency(1);
+    let consumer = run(&s.store, one, Recorder { seen: Seen::default(), answer });
+    eventually("what was there", || async { ids.lock().unwrap().len() >= appended.len() }).await;
+    // And what comes to a consumer that waits, in both streams with one step.
+    for n in 0..50 {
+        let events =
+            (0..6).map(|i| put(if i % 2 == 0 { "updated" } else { "created" }, &format!("b{n}-{i}"), i));
+        appended.extend(s.store.append(events.collect()).await.unwrap().iter().map(|a| a.id));
+        eventually("the next six", || async { ids.lock().unwrap().len() >= appended.len() }).await;
+    }
+    consumer.stop().await;
+    assert_eq!(*ids.lock().unwrap(), appended);
 }
