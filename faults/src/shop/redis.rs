@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 /// Under load of others, loading an append-only file takes its time.
 const UP_WITHIN: Duration = Duration::from_secs(30);
-const CLOCK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/shop/clock.c");
+const CLOCK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../services/event-store/src/testing/clock.c");
 
 /// A Redis server that can be ended and started again on its data.
 #[derive(Debug)]

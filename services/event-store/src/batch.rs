@@ -3,7 +3,7 @@
 
 use crate::error::{AppendError, AppendErrorKind};
 use crate::event::{CacheStep, Expected, NewEvent};
-use crate::kind::{is_valid_action, is_valid_id, is_valid_name};
+use crate::kind::{is_valid_action, is_valid_id, is_valid_kind, is_valid_list, is_valid_name};
 use crate::state::{self, Fields};
 use crate::words::Words;
 use crate::{Id, Layout, cache, record};
@@ -204,10 +204,14 @@ impl Laid {
 
 fn check_names(event: &NewEvent) -> Result<(), String> {
     let kind = event.kind;
-    for name in [kind.family, kind.name].iter().chain(kind.lists).chain(kind.indexes) {
-        if !is_valid_name(name) {
-            return Err(format!("{name:?} is no name: use letters, digits, - and _"));
-        }
+    if let Some(name) = [kind.family, kind.name].iter().find(|name| !is_valid_kind(name)) {
+        return Err(format!("{name:?} is no kind: use letters, digits and -"));
+    }
+    if let Some(field) = kind.indexes.iter().find(|field| !is_valid_name(field)) {
+        return Err(format!("{field:?} cannot be an index: use letters, digits, - and _"));
+    }
+    if let Some(field) = kind.lists.iter().find(|field| !is_valid_list(field)) {
+        return Err(format!("{field:?} cannot be a list: use letters, digits, - and _, and not 'entity'"));
     }
     if !is_valid_action(event.action) {
         return Err(format!("{:?} is no action: use letters, digits and -", event.action));

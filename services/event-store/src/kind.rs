@@ -86,7 +86,7 @@ impl StreamName {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (family, action) = text.rsplit_once('_')?;
-        (is_valid_name(family) && is_valid_action(action))
+        (is_valid_kind(family) && is_valid_action(action))
             .then(|| Self { family: family.to_owned().into(), action: action.to_owned().into() })
     }
 
@@ -125,6 +125,17 @@ pub(crate) fn is_valid_name(name: &str) -> bool {
         && !name.ends_with('_')
 }
 
+/// A kind's name ends at the first underscore of a key, so it holds none: otherwise the ids of `a_by`
+/// and the index `ids` of `a` would be the same key.
+pub(crate) fn is_valid_kind(name: &str) -> bool {
+    is_valid_name(name) && !name.contains('_')
+}
+
+/// A list's key would be that of the entity itself.
+pub(crate) fn is_valid_list(field: &str) -> bool {
+    is_valid_name(field) && field != "entity"
+}
+
 /// An action follows the last underscore of a stream's name, so it holds none: otherwise `a_b` of
 /// one kind and `b` of another would be the same stream.
 pub(crate) fn is_valid_action(action: &str) -> bool {
@@ -146,6 +157,8 @@ mod tests {
             assert!(!is_valid_name(bad), "{bad}");
         }
         assert!(is_valid_name("order") && is_valid_name("read-model"));
+        assert!(is_valid_kind("read-model") && !is_valid_kind("read_model"));
+        assert!(is_valid_list("product_ids") && !is_valid_list("entity"));
         assert!(is_valid_action("paid-in") && !is_valid_action("paid_in"));
         for bad in ["", "a{b", "a}b", "a\nb", "\0"] {
             assert!(!is_valid_id(bad), "{bad:?}");

@@ -141,6 +141,8 @@ impl Layout {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kind::{is_valid_action, is_valid_id, is_valid_kind, is_valid_list};
+    use proptest::prelude::*;
 
     const ORDER: Kind = Kind::new("order").lists(&["product_ids"]);
     const RESERVATION: Kind = Kind::within("inventory", "reservation");
@@ -171,6 +173,90 @@ mod tests {
             l.positions("inventory", "g"),
         ] {
             assert!(key.contains("{inventory}"), "{key}");
+        }
+    }
+
+    /// A thing that has a key of its own.
+    #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+    enum Thing {
+        Stream(String, String),
+        Ids(String),
+        Entity(String, String),
+        List(String, String, String),
+        Index(String, String),
+        Record(String),
+        Seen(u64),
+        Clock,
+        Group(String, &'static str),
+        Projection(String, u32, String),
+    }
+
+    impl Thing {
+        fn key(&self, layout: Layout) -> String {
+            // Leaked: a kind's name lives for ever.
+            let kind = |name: &String| Kind::new(name.clone().leak());
+            match self {
+                Self::Stream(k, action) => layout.stream(&kind(k).stream(action.clone().leak())),
+                Self::Ids(k) => layout.ids(kind(k)),
+                Self::Entity(k, id) => layout.entity(kind(k), id),
+                Self::List(k, field, id) => layout.list(kind(k), field, id),
+                Self::Index(k, field) => layout.index(kind(k), field),
+                Self::Record(key) => layout.record("a", key),
+                Self::Seen(bucket) => layout.seen("a", *bucket),
+                Self::Clock => layout.clock("a"),
+                Self::Group(group, what) => layout.group("a", group, what),
+                Self::Projection(name, version, local) => layout.projection(name, *version, local),
+            }
+        }
+    }
+
+    /// Names of few letters, so that the parts of two things often run into one another.
+    fn name() -> impl Strategy<Value = String> {
+        let part = prop::sample::select(vec!["a", "by", "ids", "entity", "events", "eventstore", "key", "-"]);
+        prop::collection::vec(part, 1..4).prop_map(|parts| parts.join("_"))
+    }
+
+    fn id() -> impl Strategy<Value = String> {
+        let odd = prop::sample::select(vec![
+            "a", ":", "*", "?", "[a]", "'", "\"", "/", " ", "=", "@", "_ids", "\u{202e}", "\u{5d0}", "\\",
+        ]);
+        prop::collection::vec(odd, 1..5).prop_map(|parts| parts.concat())
+    }
+
+    fn thing() -> impl Strategy<Value = Thing> {
+        let kind = || name().prop_map(|n| n.replace('_', "-")).prop_filter("a kind", |n| is_valid_kind(n));
+        let action =
+            || name().prop_map(|n| n.replace('_', "-")).prop_filter("an action", |n| is_valid_action(n));
+        let field = || name().prop_filter("a field", |n| is_valid_list(n));
+        let what = prop::sample::select(vec!["positions", "cursors", "dead", "letters"]);
+        prop_oneof![
+            (kind(), action()).prop_map(|(k, a)| Thing::Stream(k, a)),
+            kind().prop_map(Thing::Ids),
+            (kind(), id()).prop_map(|(k, i)| Thing::Entity(k, i)),
+            (kind(), field(), id()).prop_map(|(k, f, i)| Thing::List(k, f, i)),
+            (kind(), field()).prop_map(|(k, f)| Thing::Index(k, f)),
+            id().prop_map(Thing::Record),
+            (0..4096_u64).prop_map(Thing::Seen),
+            Just(Thing::Clock),
+            (id(), what).prop_map(|(g, w)| Thing::Group(g, w)),
+            (kind(), 1..3_u32, name()).prop_map(|(n, v, l)| Thing::Projection(n, v, l)),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #[test]
+        fn two_things_never_share_a_key(a in thing(), b in thing(), tagged: bool) {
+            let layout = if tagged { Layout::Tagged } else { Layout::Plain };
+            prop_assert_eq!(a == b, a.key(layout) == b.key(layout), "{:?} and {:?}", a, b);
+        }
+
+        #[test]
+        fn what_a_name_or_id_may_not_hold_is_refused_whatever_stands_around_it(
+            before in id(), bad in prop::sample::select(vec!["\n", "\0", "{", "}", "\r", "\t"]), after in id(),
+        ) {
+            let text = format!("{before}{bad}{after}");
+            prop_assert!(!is_valid_id(&text) && !is_valid_kind(&text) && !is_valid_action(&text));
         }
     }
 }

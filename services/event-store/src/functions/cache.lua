@@ -76,9 +76,10 @@ local function write_cache(keys, k, args, a, fields, listed)
     return 0
   end
   if not listed then redis.call('SADD', ids, id) end
-  -- The same fields are overwritten in place; where the entity has others now, the hash is made anew.
+  -- The same fields are overwritten in place; where the entity has others now, the hash is made anew,
+  -- so that it shows them in the writer's order.
   local added = in_chunks('HSET', hash, args, a + 5, a + 4 + count)
-  if fields + added ~= count / 2 then
+  if fields + added ~= count / 2 or (fields > 0 and added > 0) then
     redis.call('DEL', hash)
     in_chunks('HSET', hash, args, a + 5, a + 4 + count)
   end

@@ -4,11 +4,13 @@
 //! Which program runs and what it is set up as can be chosen from outside, so that one suite runs on
 //! all of them: see [`PROGRAM`] and [`Setup`].
 
+mod clock;
 mod cluster;
 mod proxy;
 mod redis;
 mod setup;
 
+pub use clock::Clock;
 pub use cluster::Cluster;
 pub use proxy::{Line, Lost, Proxy};
 pub use redis::{PROGRAM, Redis, free_port};

@@ -1,5 +1,6 @@
 //! One server.
 
+use super::Clock;
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -22,6 +23,7 @@ pub struct Redis {
     port: u16,
     folder: TempDir,
     settings: Vec<String>,
+    environment: Vec<(String, String)>,
 }
 
 impl Redis {
@@ -40,9 +42,22 @@ impl Redis {
     /// As [`Redis::start`].
     #[must_use]
     pub fn start_with(settings: &[&str]) -> Self {
+        Self::start_in(settings, &[])
+    }
+
+    /// Starts a server that goes by this clock.
+    ///
+    /// # Panics
+    /// As [`Redis::start`].
+    #[must_use]
+    pub fn start_by(clock: &Clock, settings: &[&str]) -> Self {
+        Self::start_in(settings, &clock.environment())
+    }
+
+    fn start_in(settings: &[&str], environment: &[(String, String)]) -> Self {
         (1..PORTS_TRIED)
-            .find_map(|_| Self::try_start(free_port(), settings).ok())
-            .unwrap_or_else(|| started(Self::try_start(free_port(), settings)))
+            .find_map(|_| Self::try_start(free_port(), settings, environment).ok())
+            .unwrap_or_else(|| started(Self::try_start(free_port(), settings, environment)))
     }
 
     /// Starts a server on a given port, for tests in which Redis comes later.
@@ -51,14 +66,15 @@ impl Redis {
     /// As [`Redis::start`].
     #[must_use]
     pub fn start_on(port: u16) -> Self {
-        started(Self::try_start(port, &[]))
+        started(Self::try_start(port, &[], &[]))
     }
 
-    fn try_start(port: u16, settings: &[&str]) -> Result<Self, String> {
+    fn try_start(port: u16, settings: &[&str], environment: &[(String, String)]) -> Result<Self, String> {
         let folder = TempDir::new().map_err(|error| format!("no folder for Redis: {error}"))?;
         let settings: Vec<String> = settings.iter().map(ToString::to_string).collect();
-        let server = spawn(port, folder.path(), &settings);
-        let mut redis = Self { server, port, folder, settings };
+        let environment = environment.to_vec();
+        let server = spawn(port, folder.path(), &settings, &environment);
+        let mut redis = Self { server, port, folder, settings, environment };
         redis.wait_for_answer()?;
         Ok(redis)
     }
@@ -84,7 +100,7 @@ impl Redis {
     /// # Panics
     /// As [`Redis::start`].
     pub fn restart(&mut self) {
-        self.server = spawn(self.port, self.folder.path(), &self.settings);
+        self.server = spawn(self.port, self.folder.path(), &self.settings, &self.environment);
         started(self.wait_for_answer());
     }
 
@@ -162,13 +178,14 @@ impl Drop for Redis {
     }
 }
 
-fn spawn(port: u16, folder: &Path, settings: &[String]) -> Child {
+fn spawn(port: u16, folder: &Path, settings: &[String], environment: &[(String, String)]) -> Child {
     let program = std::env::var_os(PROGRAM).unwrap_or_else(|| OsString::from("redis-server"));
     Command::new(&program)
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"])
         .arg("--dir")
         .arg(folder)
         .args(settings)
+        .envs(environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .spawn()

@@ -7,7 +7,7 @@
     reason = "each test program uses a part of it"
 )]
 
-use event_store::testing::{Server as Running, Setup};
+use event_store::testing::{Redis, Server as Running, Setup};
 use event_store::{Config, Event, EventStore, Handler, Kind, Layout, NewEvent, Outcome};
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster_async::ClusterConnection;
@@ -76,14 +76,14 @@ impl Server {
                 let patient = redis::AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
                 let mut connection: MultiplexedConnection =
                     client.get_multiplexed_async_connection_with_config(&patient).await?;
-                ask(&command, &mut connection).await
+                answer_of(&command, &mut connection).await
             }
             Running::Cluster(cluster) => {
                 let client = redis::cluster::ClusterClientBuilder::new(cluster.urls())
                     .response_timeout(PATIENCE)
                     .build()?;
                 let mut connection: ClusterConnection = client.get_async_connection().await?;
-                ask(&command, &mut connection).await
+                answer_of(&command, &mut connection).await
             }
         }
     }
@@ -110,12 +110,12 @@ impl Server {
             Running::Single(redis, _) => {
                 let client = redis::Client::open(redis.url()).unwrap();
                 let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-                ask(command, &mut connection).await.unwrap()
+                answer_of(command, &mut connection).await.unwrap()
             }
             Running::Cluster(cluster) => {
                 let client = redis::cluster::ClusterClient::new(cluster.urls()).unwrap();
                 let mut connection = client.get_async_connection().await.unwrap();
-                ask(command, &mut connection).await.unwrap()
+                answer_of(command, &mut connection).await.unwrap()
             }
         }
     }
@@ -127,7 +127,7 @@ impl Server {
     }
 }
 
-async fn ask<T: redis::FromRedisValue>(
+async fn answer_of<T: redis::FromRedisValue>(
     command: &redis::Cmd,
     connection: &mut impl ConnectionLike,
 ) -> redis::RedisResult<T> {
@@ -278,4 +278,13 @@ impl Drop for Child {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// Runs a command on a server that a test started by itself.
+pub async fn ask<T: redis::FromRedisValue>(redis: &Redis, words: &[&str]) -> T {
+    let client = redis::Client::open(redis.url()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut command = redis::cmd(words[0]);
+    command.arg(&words[1..]);
+    command.query_async(&mut connection).await.unwrap()
 }
