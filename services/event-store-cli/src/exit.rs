@@ -1,6 +1,6 @@
 //! How the program ends. The codes are part of its interface: scripts match on them.
 
-use event_store::{AppendError, ConnectError, ReadError};
+use event_store::{AppendError, AppendErrorKind, ConnectError, ReadError, ReadErrorKind};
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
@@ -28,7 +28,7 @@ pub(crate) enum Failure {
     #[error("{0}")]
     Usage(String),
     #[error("{0}")]
-    Server(#[from] ConnectError),
+    Server(String),
     #[error("{0}")]
     NotFound(String),
     #[error("{0}")]
@@ -38,15 +38,27 @@ pub(crate) enum Failure {
     Output(#[from] io::Error),
 }
 
+impl From<ConnectError> for Failure {
+    fn from(e: ConnectError) -> Self {
+        Self::Server(e.to_string())
+    }
+}
+
 impl From<ReadError> for Failure {
     fn from(e: ReadError) -> Self {
-        Self::Failed(e.to_string())
+        match e.kind() {
+            ReadErrorKind::Unavailable => Self::Server(e.to_string()),
+            _ => Self::Failed(e.to_string()),
+        }
     }
 }
 
 impl From<AppendError> for Failure {
     fn from(e: AppendError) -> Self {
-        Self::Failed(e.to_string())
+        match e.kind() {
+            AppendErrorKind::Unavailable => Self::Server(e.to_string()),
+            _ => Self::Failed(e.to_string()),
+        }
     }
 }
 

@@ -164,6 +164,8 @@ async fn a_trim_is_shown_first_and_goes_no_further_than_the_group_that_is_behind
     assert_eq!(s.command::<u64>(&["XLEN", "events:account_closed"]).await, 21 - removes("account_closed"));
     assert!(removes("account_closed") > 0, "{seen}");
     assert_eq!(s.run(&["verify"]).code, 0, "every state is still there");
+    let left = s.run(&["entity", "7", "--kind", "account"]);
+    assert!(left.out.contains(" account/7 v") && left.code == 0, "{left:?}");
 }
 
 #[tokio::test]

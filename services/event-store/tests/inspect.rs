@@ -5,7 +5,7 @@
 mod support;
 
 use event_store::inspect::{Filter, LogEntry};
-use event_store::{Id, NewEvent, Outcome, StreamName, Subscription};
+use event_store::{Id, NewEvent, Outcome, StreamName, Subscription, Unread};
 use serde_json::json;
 use support::{ACCOUNT, NOTE, Recorder, Seen, Server, eventually, plain, put, server};
 use tokio_util::sync::CancellationToken;
@@ -141,4 +141,15 @@ async fn a_group_shows_its_consumers_what_they_have_in_hand_and_what_is_parked()
     assert_eq!(next, [], "the page after the last");
     assert_eq!(inspector.pending(&opened(), "unknown", None, Id::ZERO, 10).await.unwrap(), []);
     running.abort();
+}
+
+#[tokio::test]
+async fn of_an_entity_whose_events_were_trimmed_the_last_one_is_still_shown() {
+    let s = server().await;
+    fill(&s).await;
+    s.store.append(vec![put("opened", "3", 9)]).await.unwrap();
+    let trim = s.store.retention([opened()]).unread(Unread::Trim).preview().await.unwrap();
+    assert_eq!(trim.execute().await.unwrap().kept, 1);
+    let history = s.store.inspect().history(&[opened()], Some("account"), "2").await.unwrap();
+    assert_eq!(what(&history), ["account_opened 2 v1"]);
 }

@@ -2,7 +2,7 @@
 
 use crate::args::Server;
 use crate::exit::{Done, Failure};
-use crate::output::{Colour, Out};
+use crate::output::{Colour, Out, remark};
 use crate::{connect, view, when};
 use event_store::Event;
 use event_store::inspect::LogEntry;
@@ -25,6 +25,11 @@ pub(super) async fn entity(
     }
     for entry in &history {
         print(entry, full, out)?;
+    }
+    if let Some(Ok(first)) = history.first().map(|entry| &entry.content)
+        && first.version > 1
+    {
+        remark(&format!("what was before v{} was trimmed", first.version));
     }
     Ok(Done::Fine)
 }

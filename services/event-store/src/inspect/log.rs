@@ -81,6 +81,12 @@ struct Source {
     exhausted: bool,
 }
 
+impl Source {
+    fn new(stream: &StreamName, key: String) -> Self {
+        Self { stream: stream.clone(), key, page: VecDeque::new(), end: "+".to_owned(), exhausted: false }
+    }
+}
+
 impl Inspector {
     /// The last `limit` entries of these streams that fit, in id order. With a filter that few fit
     /// the whole log is read.
@@ -90,16 +96,16 @@ impl Inspector {
         filter: &Filter,
         limit: usize,
     ) -> Result<Vec<LogEntry>, ReadError> {
-        let mut sources: Vec<Source> = streams
-            .iter()
-            .map(|stream| Source {
-                stream: stream.clone(),
-                key: self.store.layout().stream(stream),
-                page: VecDeque::new(),
-                end: "+".to_owned(),
-                exhausted: false,
-            })
-            .collect();
+        let sources = streams.iter().map(|s| Source::new(s, self.store.layout().stream(s))).collect();
+        self.last(sources, filter, limit).await
+    }
+
+    async fn last(
+        &self,
+        mut sources: Vec<Source>,
+        filter: &Filter,
+        limit: usize,
+    ) -> Result<Vec<LogEntry>, ReadError> {
         let mut found = VecDeque::new();
         while found.len() < limit {
             for source in sources.iter_mut().filter(|s| s.page.is_empty() && !s.exhausted) {
@@ -117,6 +123,7 @@ impl Inspector {
     }
 
     /// All events of an entity in id order, whichever streams they stand in; of a deleted one too.
+    /// Where the log was trimmed, what is left: at least the last event, which outlives a trim.
     /// `kind` tells entities of several kinds with the same id apart. Reads the whole log of these
     /// streams.
     pub async fn history(
@@ -126,7 +133,9 @@ impl Inspector {
         id: &str,
     ) -> Result<Vec<LogEntry>, ReadError> {
         let filter = Filter { entity_type: kind.map(str::to_owned), ..Filter::default() }.entity_id(id);
-        self.recent(streams, &filter, usize::MAX).await
+        let layout = self.store.layout();
+        let keys = |s| [Source::new(s, layout.stream(s)), Source::new(s, layout.kept(s))];
+        self.last(streams.iter().flat_map(keys).collect(), &filter, usize::MAX).await
     }
 
     async fn turn_page(&self, source: &mut Source) -> Result<(), ReadError> {
