@@ -11,6 +11,8 @@ end
 local function reaches(a, b)
   if not a then return false end
   if a == b then return true end
+  -- Of one length, and with as many digits before the dash (its byte is 45) as today's times have.
+  if #a == #b and string.byte(a, 14) == 45 and string.byte(b, 14) == 45 then return a > b end
   local a_ms, a_seq = string.match(a, '^(%d+)%-(%d+)$')
   local b_ms, b_seq = string.match(b, '^(%d+)%-(%d+)$')
   if a_ms ~= b_ms then return #a_ms > #b_ms or (#a_ms == #b_ms and a_ms > b_ms) end

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 /// Entries a stream may answer in one read.
-pub(super) const BATCH: usize = 100;
+pub(super) const BATCH: usize = 200;
 const BLOCK: Duration = Duration::from_secs(2);
 
 /// What the driver wants to have read.
