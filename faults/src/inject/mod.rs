@@ -56,7 +56,7 @@ async fn one(shop: &mut Shop, proxy: &Proxy, fault: &Fault, rng: &mut Rng) -> Re
         Fault::OutOfMemory { ms } => server::out_of_memory(shop, millis(*ms)).await?,
         Fault::ReadOnly { replica, ms } => server::read_only(shop, *replica, millis(*ms)).await?,
         Fault::DiskFull { ms } => server::disk_full(shop, millis(*ms)).await?,
-        Fault::ClockBack { seconds } => shop.redis.set_clock(*seconds)?,
+        Fault::ClockBack { seconds } => shop.redis.set_clock_back(Duration::from_secs(*seconds)),
         Fault::GroupDestroyed { group } => streams::destroy_group(shop, group).await?,
         Fault::Poison { entries } => return streams::poison(shop, *entries, rng).await,
         Fault::Rebuild => streams::wipe_read_model(shop).await?,

@@ -3,15 +3,13 @@
 use super::process::Process;
 use crate::schedule::Fsync;
 use anyhow::{Context, Result, bail};
+use event_store::testing::Clock;
 use redis::aio::MultiplexedConnection;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Under load of others, loading an append-only file takes its time.
 const UP_WITHIN: Duration = Duration::from_secs(30);
-const CLOCK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../services/event-store/src/testing/clock.c");
-
 /// A Redis server that can be ended and started again on its data.
 #[derive(Debug)]
 pub struct Redis {
@@ -19,14 +17,13 @@ pub struct Redis {
     port: u16,
     folder: PathBuf,
     fsync: Fsync,
+    clock: Clock,
 }
 
 impl Redis {
     /// Starts a server on this port with its data in this folder.
     pub async fn start(port: u16, folder: &Path, fsync: Fsync) -> Result<Self> {
-        let mut redis = Self { process: None, port, folder: folder.to_owned(), fsync };
-        std::fs::write(redis.clock(), 0_i64.to_le_bytes())?;
-        redis.compile_clock()?;
+        let mut redis = Self { process: None, port, folder: folder.to_owned(), fsync, clock: Clock::new() };
         redis.up().await?;
         Ok(redis)
     }
@@ -41,16 +38,17 @@ impl Redis {
             ("--appendfsync", self.fsync.name().to_owned()),
             ("--maxmemory-policy", "noeviction".to_owned()),
             ("--save", String::new()),
-            ("--enable-debug-command", "local".to_owned()),
         ]
         .into_iter()
         .flat_map(|(name, value)| [name.to_owned(), value])
         .collect();
         // The signal for a file that is too large is ignored, so that the write fails as on a full disk. The clock
         // is preloaded for the server alone.
-        let preload = format!("LD_PRELOAD={}", self.folder.join("clock.so").display());
-        let offset = format!("CLOCK_OFFSET={}", self.clock().display());
-        let command = ["env", "--ignore-signal=XFSZ", &preload, &offset, "redis-server"];
+        let clock: Vec<String> =
+            self.clock.environment().into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let mut command = vec!["env", "--ignore-signal=XFSZ"];
+        command.extend(clock.iter().map(String::as_str));
+        command.push("redis-server");
         let log = self.folder.join("redis.log");
         self.process = Some(Process::start("redis-server", &command, &args, &[], &log)?);
         self.until_it_answers().await
@@ -124,26 +122,8 @@ impl Redis {
         &self.folder
     }
 
-    /// Sets its clock back by so many seconds against the true time.
-    pub fn set_clock(&self, seconds_back: u64) -> Result<()> {
-        let offset = -i64::try_from(seconds_back)?;
-        // In place, since the running server has the file mapped.
-        let file = std::fs::File::options().write(true).open(self.clock())?;
-        Ok(file.write_all_at(&offset.to_le_bytes(), 0)?)
-    }
-
-    fn clock(&self) -> PathBuf {
-        self.folder.join("clock")
-    }
-
-    fn compile_clock(&self) -> Result<()> {
-        let status = std::process::Command::new("cc")
-            .args(["-O2", "-shared", "-fPIC", "-o"])
-            .arg(self.folder.join("clock.so"))
-            .arg(CLOCK)
-            .status()
-            .context("cc, which Rust links with, cannot be run")?;
-        anyhow::ensure!(status.success(), "{CLOCK} does not compile");
-        Ok(())
+    /// Sets its clock back by so much against the true time.
+    pub fn set_clock_back(&self, by: Duration) {
+        self.clock.behind(by);
     }
 }

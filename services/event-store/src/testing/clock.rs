@@ -65,8 +65,9 @@ impl Clock {
             .unwrap_or_else(|error| panic!("the clock cannot be set: {error}"));
     }
 
-    /// What a server is started with to go by it.
-    pub(super) fn environment(&self) -> Vec<(String, String)> {
+    /// The variables that a server is started with to go by it.
+    #[must_use]
+    pub fn environment(&self) -> Vec<(String, String)> {
         let text = |path: PathBuf| path.to_string_lossy().into_owned();
         vec![
             ("LD_PRELOAD".to_owned(), text(self.library())),
