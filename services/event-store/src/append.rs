@@ -69,7 +69,12 @@ impl EventStore {
     ) -> Result<Vec<Appended>, AppendError> {
         let told = self.submit(&events, durability).await?;
         let appended = match told.answer {
-            Answer::Appended(appended) => appended,
+            Answer::Appended(appended) => {
+                for event in &events {
+                    self.config().metrics.appended(&event.kind.stream(event.action), 1);
+                }
+                appended
+            }
             Answer::Known(event_ids) => self.remember(&events, &event_ids).await?,
         };
         if told.confirmed < durability.wanted() {

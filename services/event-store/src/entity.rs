@@ -54,7 +54,7 @@ impl EventStore {
         Ok(self.last_states(kind, &[id]).await?.pop().flatten())
     }
 
-    /// Several live entities in one round trip, in the order asked for.
+    /// Several live entities in the order asked for; two round trips, however many they are.
     pub async fn entities<I: AsRef<str>>(
         &self,
         kind: Kind,
@@ -64,7 +64,7 @@ impl EventStore {
         Ok(states.into_iter().map(|e| e.filter(|e| !e.deleted)).collect())
     }
 
-    /// Several entities in one round trip, also deleted ones.
+    /// Several entities, also deleted ones: first where their last events stand, then those.
     pub async fn last_states<I: AsRef<str>>(
         &self,
         kind: Kind,

@@ -4,7 +4,7 @@
 
 mod support;
 
-use event_store::{AppendErrorKind, Expected, Id, NewEvent};
+use event_store::{AppendErrorKind, EventStore, Expected, Id, Metrics, NewEvent, StreamName, Uuid};
 use serde_json::json;
 use support::{ACCOUNT, NOTE, plain, put, server};
 
@@ -176,4 +176,27 @@ async fn a_server_that_lost_its_functions_gets_them_again() {
     let s = server().await;
     let _: String = s.command(&["FUNCTION", "FLUSH"]).await;
     s.store.append(vec![put("created", "a", 1)]).await.unwrap();
+}
+
+#[derive(Debug, Default)]
+struct Counted(std::sync::Mutex<Vec<String>>);
+
+impl Metrics for Counted {
+    fn appended(&self, stream: &StreamName, events: u64) {
+        self.0.lock().unwrap().extend((0..events).map(|_| stream.to_string()));
+    }
+}
+
+#[tokio::test]
+async fn what_is_appended_is_counted_by_stream_and_what_was_known_or_refused_is_not() {
+    let s = server().await;
+    let counted = std::sync::Arc::new(Counted::default());
+    let store = EventStore::connect(s.redis.config().metrics(counted.clone())).await.unwrap();
+    let id = Uuid::new_v4();
+    for _ in 0..2 {
+        store.append(vec![put("created", "a", 1).event_id(id)]).await.unwrap();
+    }
+    store.append(vec![put("updated", "a", 2), put("updated", "a", 3)]).await.unwrap();
+    store.append(vec![put("updated", "a", 4).expect(Expected::None)]).await.unwrap_err();
+    assert_eq!(*counted.0.lock().unwrap(), ["account_created", "account_updated", "account_updated"]);
 }
