@@ -6,6 +6,7 @@
 
 mod checks;
 mod facts;
+mod grants;
 mod info;
 mod rights;
 
