@@ -49,8 +49,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let store = EventStore::connect(Config::new(url)).await?;
     let projector = store.project(Projection::new("accounts", 1).streams(AccountEvent::streams()));
     let (view, cancel) = (projector.view(), CancellationToken::new());
-    let until = cancel.clone();
-    let running = tokio::spawn(async move { projector.run(by_balance, until).await });
+    let running = tokio::spawn(projector.run(by_balance, cancel.clone()));
 
     let run = std::process::id();
     let account = |(name, cents): (&str, i32)| Account { id: format!("{name}-{run}"), cents };
