@@ -112,15 +112,15 @@ async fn an_imported_store_is_the_same_and_importing_twice_is_importing_once() {
 #[tokio::test]
 async fn an_import_that_is_killed_and_run_again_is_whole() {
     let s = plain().await;
-    let file = exported(&s, 2000).await;
+    let file = exported(&s, 1000).await;
     let t = plain().await;
     let proxy = Proxy::start(t.redis.single().port()).await.unwrap();
-    proxy.set(Line::Late(Duration::from_millis(10)));
+    proxy.set(Line::Late(Duration::from_millis(3)));
     let mut child = Child::start_at(file.path().to_str().unwrap(), &proxy.url(), Layout::Plain);
     let there = || async { t.command::<u64>(&["SCARD", "account_ids"]).await };
     eventually("the import has begun", || async { there().await > 0 }).await;
     assert!(child.kill());
-    assert!(there().await < 1999, "killed half-way");
+    assert!(there().await < 999, "killed half-way");
     let imported = t.store.import(file.path(), &KINDS).run().await.unwrap();
     assert!(imported.new > 0 && imported.known > 0, "{imported:?}");
     assert_eq!(all(&t.store).await, all(&s.store).await);
