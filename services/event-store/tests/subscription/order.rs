@@ -138,18 +138,3 @@ async fn a_single_consumer_of_one_event_at_a_time_handles_all_streams_in_id_orde
     consumer.stop().await;
     assert_eq!(*ids.lock().unwrap(), appended);
 }
-
-#[tokio::test]
-async fn a_long_stream_is_read_without_pause_though_another_one_gets_nothing() {
-    let s = server().await;
-    for part in 0..100 {
-        let events = (0..100).map(|n| put("created", &format!("a{part}-{n}"), n));
-        s.store.append(events.collect()).await.unwrap();
-    }
-    let seen = Seen::default();
-    // The wait for the stream without events may be two seconds long.
-    let consumer = run(&s.store, subscription("one").claim_after(Duration::from_mins(1)), recorder(&seen));
-    eventually("ten thousand events", || async { count(&seen) == 10_000 }).await;
-    consumer.stop().await;
-    assert_eq!(pending(&s).await, 0);
-}
