@@ -49,16 +49,29 @@ impl Tail {
     /// returned future is safe too.
     pub async fn next(&mut self) -> Result<Vec<Event>, ReadError> {
         loop {
-            let events = self.read(Some(BLOCK)).await?;
+            let events = self.next_now().await?;
             if !events.is_empty() {
                 return Ok(events);
             }
+            // A read that has blocked answers the entries of one stream only, though the same call may
+            // have written between them in another: it wakes up, and its answer is read anew.
+            self.ask(Some(BLOCK), 1).await?;
         }
     }
 
     /// Like [`next`](Self::next), but answers nothing at the end of the log instead of waiting.
     pub(crate) async fn next_now(&mut self) -> Result<Vec<Event>, ReadError> {
-        self.read(None).await
+        let reply = self.ask(None, BATCH).await?;
+        let merged = order::merge(self.numbered(entry::parse_streams(reply)), BATCH);
+        for (stream, raw) in &merged {
+            self.cursors[*stream] = raw.id;
+        }
+        let events: Vec<Event> =
+            merged.into_iter().filter_map(|(stream, raw)| decode(&self.streams[stream], &raw)).collect();
+        if let Some(last) = events.last() {
+            self.position = last.id;
+        }
+        Ok(events)
     }
 
     /// Every event up to this id was handed out.
@@ -73,13 +86,15 @@ impl Tail {
         self.cursors.fill(position);
     }
 
-    async fn read(&mut self, block: Option<Duration>) -> Result<Vec<Event>, ReadError> {
+    /// Entries after the cursors, at most so many of each stream. Without `block` all streams are read at
+    /// one moment.
+    async fn ask(&mut self, block: Option<Duration>, count: usize) -> Result<Value, ReadError> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => self.store.blocking(&self.keys).await?,
         };
         let mut command = redis::cmd("XREAD");
-        command.arg("COUNT").arg(BATCH);
+        command.arg("COUNT").arg(count);
         if let Some(block) = block {
             command.arg("BLOCK").arg(block.as_millis().to_string());
         }
@@ -91,16 +106,7 @@ impl Tail {
             .await
             .map_err(|_| ReadError::unavailable("the server fell silent during a blocking read"))??;
         self.connection = Some(connection);
-        let merged = order::merge(self.numbered(entry::parse_streams(reply)), BATCH);
-        for (stream, raw) in &merged {
-            self.cursors[*stream] = raw.id;
-        }
-        let events: Vec<Event> =
-            merged.into_iter().filter_map(|(stream, raw)| decode(&self.streams[stream], &raw)).collect();
-        if let Some(last) = events.last() {
-            self.position = last.id;
-        }
-        Ok(events)
+        Ok(reply)
     }
 
     fn numbered(&self, streams: Vec<(String, Vec<RawEntry>)>) -> Vec<(usize, Vec<RawEntry>)> {
