@@ -101,6 +101,11 @@ pub(crate) enum Command {
     /// What groups have parked, and giving it back to them
     #[command(subcommand)]
     Dead(Dead),
+    /// Let a group go on that halted because the log went back in time
+    #[command(
+        after_help = "A restored backup, or a replica that became the master without the last events, leaves a group\nahead of its log: it halts, is not ready and says so. Find out what the world outside was told of\nthe events that are lost; then the group goes on with those that are appended from now on.\n\nExample:\n  eventstore accept audit"
+    )]
+    Accept(Accept),
     /// Remove the beginning of the log that nobody needs any more
     #[command(
         after_help = "Says what can go and who holds back the rest, and asks before it removes anything. The last\nstate of each entity is kept.\n\nExample:\n  eventstore trim --dry-run\n  eventstore trim --before 30d --dry-run"
@@ -225,6 +230,15 @@ pub(crate) struct Which {
     /// Those of an entity (`account/42`) or another ordering key
     #[arg(long)]
     pub(crate) key: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Accept {
+    /// The group
+    pub(crate) group: String,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, ClapArgs)]

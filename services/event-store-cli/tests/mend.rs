@@ -4,9 +4,10 @@
 mod support;
 
 use event_store::testing::{Line, Proxy, Redis, free_port};
+use event_store::{CancellationToken, Subscription};
 use std::process::Stdio;
 use std::time::Duration;
-use support::{eventually, filled, program, put, run};
+use support::{Auditor, eventually, filled, program, put, run, streams};
 
 #[tokio::test]
 async fn a_replay_says_how_many_first_and_does_nothing_without_a_yes() {
@@ -209,4 +210,35 @@ async fn verify_finds_a_cache_that_is_not_the_log_s_and_rebuilds_it() {
     let rebuilt = s.run(&["verify", "--kind", "account", "--kind", "note", "--rebuild", "--json"]).json();
     assert_eq!((&rebuilt["rebuilt"], &rebuilt["differences"]), (&1.into(), &serde_json::json!([])));
     assert_eq!(s.command::<String>(&["HGET", "account_entity:42", "amount"]).await, "2");
+}
+
+#[tokio::test]
+async fn a_group_that_a_restored_backup_has_halted_goes_on_when_a_person_says_so() {
+    let s = filled().await;
+    let nothing = s.run(&["accept", "audit", "--yes"]);
+    assert_eq!(nothing.code, 4, "{nothing:?}");
+    let backup: Vec<u8> = s.command(&["DUMP", "events:account_changed"]).await;
+    s.store.append(vec![put("changed", "8", 1)]).await.unwrap();
+    s.run_auditor_until(1, 1).await;
+    let client = redis::Client::open(s.redis.url()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut restore = redis::cmd("RESTORE");
+    restore.arg("events:account_changed").arg(0).arg(&backup).arg("REPLACE");
+    restore.exec_async(&mut connection).await.unwrap();
+
+    let cancel = CancellationToken::new();
+    let consumer = s.store.subscribe(Subscription::new("audit", "two").streams(streams()));
+    let seen = consumer.observe();
+    let running = tokio::spawn(consumer.run(Auditor, cancel.clone()));
+    eventually("the group halts", async || seen.fault().is_some()).await;
+    let unasked = s.run(&["accept", "audit"]);
+    assert!(unasked.code == 2 && unasked.err.contains("--yes"), "{unasked:?}");
+    assert!(seen.fault().is_some());
+    let accepted = s.run(&["accept", "audit", "--yes", "--json"]).json();
+    assert_eq!(accepted[0]["stream"], "account_changed", "{accepted}");
+    eventually("the group goes on", async || seen.fault().is_none() && seen.ready()).await;
+    s.store.append(vec![put("changed", "9", 1)]).await.unwrap();
+    eventually("the new event is handled", async || seen.handled() == 1).await;
+    cancel.cancel();
+    assert!(running.await.is_ok());
 }

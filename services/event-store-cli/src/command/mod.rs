@@ -1,5 +1,6 @@
 //! The commands, each in a file of its own.
 
+mod accept;
 mod dead;
 mod doctor;
 mod groups;
@@ -26,6 +27,7 @@ pub(crate) async fn run(args: Args, out: &mut Out) -> Result<Done, Failure> {
         Command::Tail(tail) => tail::run(server, tail, out).await,
         Command::Entity { id, kind, full } => log::entity(server, &id, kind.as_deref(), full, out).await,
         Command::Dead(dead) => dead::run(server, dead, out).await,
+        Command::Accept(args) => accept::run(server, &args, out).await,
         Command::Trim(args) => trim::run(server, &args, out).await,
         Command::Export { file } => transfer::export(server, &file, out).await,
         Command::Import(args) => transfer::import(server, &args, out).await,
@@ -50,7 +52,7 @@ fn no_group(group: &str) -> Failure {
 fn ask(question: &str) -> Result<bool, Failure> {
     let stdin = io::stdin();
     if !stdin.is_terminal() {
-        return Err(Failure::Usage(format!("{question} Say --yes, or --dry-run to see only")));
+        return Err(Failure::Usage(format!("{question} Nobody is there to answer: say --yes")));
     }
     let mut stderr = io::stderr();
     write!(stderr, "{} [y/N] ", plain(question))?;

@@ -77,7 +77,8 @@ pub fn streams() -> [StreamName; 3] {
     ["opened", "changed", "closed"].map(|action| ACCOUNT.stream(action))
 }
 
-struct Auditor;
+/// Parks what happens to accounts whose ids begin with 42.
+pub struct Auditor;
 
 impl Handler for Auditor {
     async fn handle(&self, event: &Event) -> Outcome {
