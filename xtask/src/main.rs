@@ -47,6 +47,8 @@ enum Command {
     Faults(faults::Args),
     /// All checks and tests, those on a real cluster included; ends with a line of counts
     Test(test::Args),
+    /// The operator and whole shops on a real cluster: that of `KUBECONFIG`, else that of `up`
+    E2e(test::e2e::Args),
     /// The event store beside raw Redis commands, side by side in one run
     Bench(bench::Args),
     /// Cluster, images, operator and the sample shop; waits for Ready and prints the URL
@@ -67,6 +69,7 @@ fn main() -> anyhow::Result<()> {
         Command::Servers(args) => servers::run(&args),
         Command::Faults(args) => faults::run(&args),
         Command::Test(args) => test::run(&args),
+        Command::E2e(args) => test::e2e::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Up(args) => up::up(args),
         Command::Down(args) => up::down(args),

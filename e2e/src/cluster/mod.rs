@@ -32,6 +32,32 @@ pub const SOON: Duration = Duration::from_mins(1);
 pub async fn with_shop(purpose: &str, test: impl AsyncFnOnce(&Shop) -> Result<()>) -> Result<()> {
     let client = client().await?;
     let namespace = Namespace::create(&client, purpose).await?;
+    let outcome = on_ready_shop(&client, &namespace, test).await;
+    let removed = namespace.remove().await;
+    match outcome {
+        Ok(outcome) => outcome.and(removed),
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+/// Runs a test on the shop that tests share: a Ready one with every default, made by the first that asks for it and
+/// left there. It is for tests that only look, or that put back what they change; others may look at the same time,
+/// and what earlier ones appended is there. The suite's program `shared` removes it.
+pub async fn with_shared_shop(test: impl AsyncFnOnce(&Shop) -> Result<()>) -> Result<()> {
+    let client = client().await?;
+    let namespace = Namespace::shared(&client).await?;
+    match on_ready_shop(&client, &namespace, test).await {
+        Ok(outcome) => outcome,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+/// Applies a shop with every default, waits for it and runs the test. Says all there is to say when that fails.
+async fn on_ready_shop(
+    client: &Client,
+    namespace: &Namespace,
+    test: impl AsyncFnOnce(&Shop) -> Result<()>,
+) -> std::thread::Result<Result<()>> {
     let shop = Shop::new(client.clone(), namespace.name());
     let whole = AssertUnwindSafe(async {
         shop.apply().await?;
@@ -40,13 +66,9 @@ pub async fn with_shop(purpose: &str, test: impl AsyncFnOnce(&Shop) -> Result<()
     });
     let outcome = whole.catch_unwind().await;
     if !matches!(outcome, Ok(Ok(()))) {
-        diagnose::print(&client, namespace.name()).await;
+        diagnose::print(client, namespace.name()).await;
     }
-    let removed = namespace.remove().await;
-    match outcome {
-        Ok(outcome) => outcome.and(removed),
-        Err(panic) => std::panic::resume_unwind(panic),
-    }
+    outcome
 }
 
 /// A client of the cluster that the kubeconfig names.

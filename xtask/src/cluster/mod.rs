@@ -194,6 +194,11 @@ impl Cluster {
     }
 }
 
+/// Where the kubeconfig of `up`'s cluster lies; it need not exist yet.
+pub(crate) fn kubeconfig() -> Result<PathBuf> {
+    kubeconfig_of(DEFAULT_NAME)
+}
+
 /// Where a cluster's kubeconfig lies; it need not exist yet.
 fn kubeconfig_of(name: &str) -> Result<PathBuf> {
     let file = if name == DEFAULT_NAME { "kubeconfig".to_owned() } else { format!("kubeconfig-{name}") };

@@ -4,16 +4,16 @@
 //! counts as failed, with its reason. Nothing is skipped.
 
 mod cargo;
+pub(crate) mod e2e;
 mod libtest;
 mod servers;
 
 use crate::check::CHECKS;
 use crate::{build, step::step, tools};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use cargo::CargoTest;
 use libtest::Counts;
 use servers::Runs;
-use std::process::Command;
 use std::time::Instant;
 
 /// Options of `cargo xtask test`.
@@ -143,27 +143,8 @@ fn demo(scratch: &std::path::Path) -> Result<Counts> {
 }
 
 fn e2e(scratch: &std::path::Path) -> Result<Counts> {
-    let xtask = std::env::current_exe()?;
-    let status = Command::new(&xtask).arg("up").status().context("cannot run xtask up")?;
-    if !status.success() {
-        bail!("no cluster to test on: `cargo xtask up` ended with {status}, for the reason above");
-    }
-    let output = Command::new(&xtask).args(["cluster", "kubeconfig"]).output()?;
-    let kubeconfig = String::from_utf8(output.stdout)?.trim().to_owned();
-    let run = |test: &str, threads| {
-        CargoTest::new(scratch)
-            .args(["--package", "e2e", "--test", test, "--no-fail-fast"])
-            .env("KUBECONFIG", &kubeconfig)
-            .env("ORDERSHOP_XTASK", &xtask)
-            .threads(threads)
-            .run()
-    };
     // A cluster with a shop on it that answers: that is a test passed, too.
     let mut counts = Counts::PASSED;
-    // Two shops at a time beside the sample fit into two cores by their requests.
-    for (test, threads) in [("readme", 1), ("cluster", 2), ("chart", 1)] {
-        // `chart` comes last and alone: it takes the operator away and brings it back.
-        counts += counted(run(test, threads));
-    }
+    counts += e2e::short(scratch)?;
     Ok(counts)
 }

@@ -1,0 +1,78 @@
+//! The page with the last result of each test, `docs/src/e2e.md`: a table between two marks, written by the command
+//! itself. Pure.
+
+use super::one::{Outcome, Ran};
+use std::collections::BTreeMap;
+
+const BEGIN: &str = "<!-- results: begin -->";
+const END: &str = "<!-- results: end -->";
+const HEAD: &str = "| test | seconds | result | date | commit |\n|---|---:|---|---|---|\n";
+
+/// When and of what the results are.
+#[derive(Debug, Clone)]
+pub(super) struct Stamp {
+    pub(super) date: String,
+    /// The commit's short name; with a `+` where files were changed since.
+    pub(super) commit: String,
+}
+
+/// The page with these results in it. What was not run this time keeps its row, unless `known` no longer has it.
+///
+/// `None` when the page has no place for them.
+pub(super) fn fill(page: &str, ran: &[Ran], known: &[String], stamp: &Stamp) -> Option<String> {
+    let (before, rest) = page.split_once(BEGIN)?;
+    let (old, after) = rest.split_once(END)?;
+    let mut rows: BTreeMap<String, String> = old.lines().filter_map(row_of).collect();
+    rows.retain(|test, _| known.contains(test));
+    for ran in ran {
+        let result = match &ran.outcome {
+            Outcome::Passed => "passed",
+            Outcome::Failed => "**failed**",
+            Outcome::Full(_) => continue,
+        };
+        let test = ran.test.to_string();
+        let row = format!("| `{test}` | {:.1} | {result} | {} | {} |", ran.seconds, stamp.date, stamp.commit);
+        rows.insert(test, row);
+    }
+    // In the order in which they run.
+    let table: String = known.iter().filter_map(|test| rows.get(test)).flat_map(|row| [row, "\n"]).collect();
+    Some(format!("{before}{BEGIN}\n{HEAD}{table}{END}{after}"))
+}
+
+/// A row of the table with the test that it is about.
+fn row_of(line: &str) -> Option<(String, String)> {
+    let test = line.strip_prefix("| `")?.split_once('`')?.0;
+    Some((test.to_owned(), line.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::one::Test;
+    use super::*;
+
+    fn ran(name: &str, outcome: Outcome) -> Ran {
+        let test = Test { program: "cluster".to_owned(), path: "x".into(), name: name.to_owned() };
+        Ran { test, outcome, seconds: 1.25, output: String::new() }
+    }
+
+    #[test]
+    fn new_results_replace_old_ones_and_those_of_tests_that_are_gone_go() {
+        let known = ["cluster::b", "cluster::a", "cluster::long"].map(str::to_owned);
+        let page = format!(
+            "text\n{BEGIN}\n{HEAD}| `cluster::a` | 9.0 | passed | d0 | c0 |\n| `cluster::gone` | 1.0 | passed | d0 | c0 |\n\
+             | `cluster::b` | 9.0 | passed | d0 | c0 |\n{END}\nmore\n"
+        );
+        let stamp = Stamp { date: "d1".to_owned(), commit: "c1".to_owned() };
+        let results = [ran("a", Outcome::Failed), ran("long", Outcome::Full("long".to_owned()))];
+        let expected = format!(
+            "text\n{BEGIN}\n{HEAD}| `cluster::b` | 9.0 | passed | d0 | c0 |\n| `cluster::a` | 1.2 | **failed** | d1 | c1 |\n{END}\nmore\n"
+        );
+        assert_eq!(fill(&page, &results, &known, &stamp).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_page_without_a_place_is_left_alone() {
+        let stamp = Stamp { date: String::new(), commit: String::new() };
+        assert_eq!(fill("text", &[], &[], &stamp), None);
+    }
+}
