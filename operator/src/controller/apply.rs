@@ -129,27 +129,18 @@ enum Done<K> {
 impl Applier<'_> {
     /// Applies everything whose turn has come, and deletes what the shop no longer has.
     pub async fn apply(&self, prepared: Children<Prepared>, live: Children<Live>) -> Outcome {
-        let Children { service_accounts, config_maps, services, stateful_sets, deployments, state: _ } =
-            prepared;
-        let mut outcome = Outcome::default();
-        outcome.children.service_accounts =
-            self.all(service_accounts, live.service_accounts, &mut outcome).await;
-        outcome.children.config_maps = self.all(config_maps, live.config_maps, &mut outcome).await;
-        outcome.children.services = self.all(services, live.services, &mut outcome).await;
-        outcome.children.stateful_sets = self.all(stateful_sets, live.stateful_sets, &mut outcome).await;
-        outcome.children.deployments = self.deployments(deployments, live.deployments, &mut outcome).await;
-        outcome
+        prepared.apply(live, self).await
     }
 
     /// All objects of a kind that waits for nothing.
-    async fn all<K: Child>(&self, wanted: Vec<K>, live: Vec<K>, outcome: &mut Outcome) -> Vec<K> {
+    pub(super) async fn all<K: Child>(&self, wanted: Vec<K>, live: Vec<K>, outcome: &mut Outcome) -> Vec<K> {
         let applied = self.each(wanted.iter(), &live, plan::plan, outcome).await;
         self.sweep(&wanted, &live, outcome).await;
         applied
     }
 
     /// The services when Redis is ready, the gateway when the others are.
-    async fn deployments(
+    pub(super) async fn deployments(
         &self,
         wanted: Vec<Deployment>,
         live: Vec<Deployment>,

@@ -1,16 +1,31 @@
-//! Everything that belongs to one shop, one list per kind.
+//! Everything that belongs to one shop, one list per kind: the only place where the kinds are counted up.
 //!
-//! The type parameter says how far the objects are: a status can only be computed from what was applied. Where
-//! a step goes through all kinds it takes the struct apart without `..`: a new kind that some step forgets does
-//! not compile.
+//! A kind is one line of [`children!`] and one builder in `build/`. From the line come its place in the struct
+//! and in every step that goes through all kinds: building, reading, watching, applying and sweeping. So a kind
+//! that some step forgets cannot be written. The order of the lines is the order in which they are applied:
+//! workloads last.
+//!
+//! The type parameter says how far the objects are: a status can only be computed from what was applied.
 
 use std::marker::PhantomData;
 
-use k8s_openapi::api::{
-    apps::v1::{Deployment, StatefulSet},
-    core::v1::{ConfigMap, Service, ServiceAccount},
+use k8s_openapi::{
+    api::{
+        apps::v1::{Deployment, StatefulSet},
+        core::v1::{ConfigMap, Service, ServiceAccount},
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
-use kube::ResourceExt;
+use kube::{Client, Resource, ResourceExt, runtime::Controller};
+
+use super::{
+    apply::{Applier, Outcome},
+    build::{self, BuildError},
+    fetch::{self, FetchError},
+    reconcile::Watched,
+    validate::ValidShop,
+    watch,
+};
 
 /// As it was found on the API server.
 #[derive(Clone, Copy, Debug)]
@@ -24,34 +39,83 @@ pub enum Prepared {}
 #[derive(Clone, Copy, Debug)]
 pub enum Applied {}
 
-/// The objects of one shop.
-#[derive(Clone, Debug)]
-pub struct Children<State> {
-    /// One per component.
-    pub service_accounts: Vec<ServiceAccount>,
-    /// The environment that the services share.
-    pub config_maps: Vec<ConfigMap>,
-    /// One per component that listens.
-    pub services: Vec<Service>,
-    /// Redis.
-    pub stateful_sets: Vec<StatefulSet>,
-    /// The nine services.
-    pub deployments: Vec<Deployment>,
-    /// How far the objects are.
-    pub state: PhantomData<State>,
+macro_rules! children {
+    ($($(#[$doc:meta])* $field:ident: $kind:ident = $builder:ident::$build:ident, $read:ident, $apply:ident;)+) => {
+        /// The objects of one shop.
+        #[derive(Clone, Debug)]
+        pub struct Children<State> {
+            $($(#[$doc])* pub $field: Vec<$kind>,)+
+            /// How far the objects are.
+            pub state: PhantomData<State>,
+        }
+
+        impl<State> Default for Children<State> {
+            fn default() -> Self {
+                Self { $($field: Vec::new(),)+ state: PhantomData }
+            }
+        }
+
+        impl Children<Prepared> {
+            /// Step 3: all objects as they should be.
+            pub(super) fn build(shop: &ValidShop) -> Result<Self, BuildError> {
+                Ok(Self { $($field: build::stamped(build::$builder::$build(shop))?,)+ state: PhantomData })
+            }
+
+            /// Step 4: all kinds in their order.
+            pub(super) async fn apply(self, live: Children<Live>, applier: &Applier<'_>) -> Outcome {
+                let mut outcome = Outcome::default();
+                $(outcome.children.$field = applier.$apply(self.$field, live.$field, &mut outcome).await;)+
+                outcome
+            }
+
+            /// All of them as if they had been applied.
+            #[cfg(test)]
+            pub(super) fn applied(self) -> Children<Applied> {
+                Children { $($field: self.$field,)+ state: PhantomData }
+            }
+        }
+
+        impl Children<Live> {
+            /// Step 1: all kinds at a time.
+            pub(super) async fn fetch(
+                client: &Client,
+                namespace: &str,
+                shop: &str,
+            ) -> Result<Self, FetchError> {
+                let ($($field,)+) =
+                    futures_util::try_join!($(fetch::$read::<$kind>(client, namespace, shop)),+)?;
+                Ok(Self { $($field,)+ state: PhantomData })
+            }
+        }
+
+        impl<State> Children<State> {
+            /// The kind and the metadata of every object.
+            pub fn metadata(&self) -> impl Iterator<Item = (String, &ObjectMeta)> {
+                std::iter::empty()
+                    $(.chain(self.$field.iter().map(|it| ($kind::kind(&()).into_owned(), &it.metadata))))+
+            }
+        }
+
+        /// Lets a change of any of them lead to its shop.
+        pub(super) fn watched(controller: Controller<Watched>, client: &Client) -> Controller<Watched> {
+            $(let controller = watch::$read::<$kind>(controller, client);)+
+            controller
+        }
+    };
 }
 
-impl<State> Default for Children<State> {
-    fn default() -> Self {
-        Self {
-            service_accounts: Vec::new(),
-            config_maps: Vec::new(),
-            services: Vec::new(),
-            stateful_sets: Vec::new(),
-            deployments: Vec::new(),
-            state: PhantomData,
-        }
-    }
+// field: kind = builder, how it is read and watched (`fetch`, `watch`), how it is applied (`apply`).
+children! {
+    /// One per component.
+    service_accounts: ServiceAccount = service_account::service_accounts, listed, all;
+    /// The environment that the services share.
+    config_maps: ConfigMap = config_map::config_maps, listed, all;
+    /// One per component that listens.
+    services: Service = service::services, listed, all;
+    /// Redis.
+    stateful_sets: StatefulSet = redis::stateful_sets, listed, all;
+    /// The nine services.
+    deployments: Deployment = deployment::deployments, listed, deployments;
 }
 
 /// The object with this name.

@@ -98,31 +98,14 @@ pub async fn fetch(client: &Client, namespace: &str, name: &str) -> Result<Optio
         return Ok(None);
     }
     let (live, smtp) = try_join!(
-        children(client, namespace, name),
+        Children::<Live>::fetch(client, namespace, name),
         smtp(client, namespace, shop.spec.mail.smtp_secret.as_ref()),
     )?;
     Ok(Some(Fetched { shop, live, smtp }))
 }
 
-async fn children(client: &Client, namespace: &str, shop: &str) -> Result<Children<Live>, FetchError> {
-    let (service_accounts, config_maps, services, stateful_sets, deployments) = try_join!(
-        list(client, namespace, shop),
-        list(client, namespace, shop),
-        list(client, namespace, shop),
-        list(client, namespace, shop),
-        list(client, namespace, shop),
-    )?;
-    Ok(Children {
-        service_accounts,
-        config_maps,
-        services,
-        stateful_sets,
-        deployments,
-        state: std::marker::PhantomData,
-    })
-}
-
-async fn list<K>(client: &Client, namespace: &str, shop: &str) -> Result<Vec<K>, FetchError>
+/// A kind of which the operator may list what is its own.
+pub(super) async fn listed<K>(client: &Client, namespace: &str, shop: &str) -> Result<Vec<K>, FetchError>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
 {

@@ -30,31 +30,25 @@ pub mod rollout;
 pub mod status;
 pub mod transitions;
 pub mod validate;
+mod watch;
 
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use futures_util::StreamExt;
-use k8s_openapi::api::{
-    apps::v1::{Deployment, StatefulSet},
-    core::v1::{ConfigMap, Service, ServiceAccount},
-};
 use kube::{
-    Api, Client, Resource, ResourceExt,
+    Api, Client, ResourceExt,
     api::ListParams,
-    core::PartialObjectMeta,
     runtime::{
-        Config, Controller, WatchStreamExt, controller,
-        reflector::{self, ObjectRef},
+        Config, Controller, WatchStreamExt, controller, reflector,
         watcher::{self, watcher},
     },
 };
-use serde::de::DeserializeOwned;
 use tracing::{debug, warn};
 
-use self::reconcile::{Context, Watched, reconcile, retry};
+use self::reconcile::{Context, reconcile, retry};
 use crate::crd::OrderShop;
 
 /// Changes of a shop's objects come in bursts: one reconciliation answers for those of this time.
@@ -67,20 +61,15 @@ const CONCURRENCY: u16 = 16;
 pub async fn run(context: Arc<Context>, shutdown: impl Future<Output = ()> + Send + Sync + 'static) {
     let client = context.client.clone();
     let (reader, writer) = reflector::store();
-    let managed = || watcher::Config::default().labels(&labels::managed());
-    let shops = watcher(metadata::<OrderShop>(&client), watcher::Config::default())
+    let shops = watcher(watch::metadata::<OrderShop>(&client), watcher::Config::default())
         .default_backoff()
         .modify(slim)
         .reflect(writer)
         .applied_objects();
     let (known, metrics) = (reader.clone(), context.metrics.clone());
-    Controller::for_stream(shops, reader)
-        .with_config(Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY))
-        .watches(metadata::<ServiceAccount>(&client), managed(), shops_of)
-        .watches(metadata::<ConfigMap>(&client), managed(), shops_of)
-        .watches(metadata::<Service>(&client), managed(), shops_of)
-        .watches(metadata::<StatefulSet>(&client), managed(), shops_of)
-        .watches(metadata::<Deployment>(&client), managed(), shops_of)
+    let controller = Controller::for_stream(shops, reader)
+        .with_config(Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY));
+    children::watched(controller, &client)
         .graceful_shutdown_on(shutdown)
         .run(reconcile, retry, context)
         .for_each(|result| {
@@ -94,24 +83,6 @@ pub async fn run(context: Arc<Context>, shutdown: impl Future<Output = ()> + Sen
             std::future::ready(())
         })
         .await;
-}
-
-/// The metadata of one kind of object, in the whole cluster.
-fn metadata<K>(client: &Client) -> Api<PartialObjectMeta<K>>
-where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned,
-{
-    Api::all(client.clone())
-}
-
-/// The shops that an object may belong to: by its owners and by its labels, since a hand can remove either.
-fn shops_of<K: Resource>(object: PartialObjectMeta<K>) -> HashSet<ObjectRef<Watched>> {
-    let metadata = object.metadata;
-    let owners = metadata.owner_references.iter().flatten();
-    let owners = owners.filter(|owner| owner.kind == OrderShop::kind(&())).map(|owner| owner.name.clone());
-    let label = metadata.labels.as_ref().and_then(labels::instance);
-    let namespace = metadata.namespace.as_deref().unwrap_or_default();
-    owners.chain(label.map(str::to_owned)).map(|name| ObjectRef::new(&name).within(namespace)).collect()
 }
 
 /// Drops the part of the metadata that is the largest and that nobody here reads.

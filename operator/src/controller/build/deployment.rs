@@ -1,4 +1,4 @@
-//! The Deployment of one of the nine services.
+//! The Deployments of the nine services.
 
 use k8s_openapi::{
     api::{
@@ -12,9 +12,8 @@ use k8s_openapi::{
 };
 
 use super::{
-    metadata,
+    config_map, metadata,
     pod::{self, Probes, Rhythm, User, variable},
-    shared,
 };
 use crate::{
     controller::{
@@ -30,8 +29,13 @@ const USER: User = User { id: 65532, owns_volumes: false };
 /// After this long without progress a rollout counts as failed.
 const PROGRESS_DEADLINE_SECONDS: i32 = 120;
 
-/// The Deployment of one service.
-pub(super) fn deployment(shop: &ValidShop, service: &ValidService, config_hash: &str) -> Deployment {
+/// One Deployment per service.
+pub(in crate::controller) fn deployments(shop: &ValidShop) -> Vec<Deployment> {
+    let config_hash = config_map::hash(shop);
+    shop.services.iter().map(|service| deployment(shop, service, &config_hash)).collect()
+}
+
+fn deployment(shop: &ValidShop, service: &ValidService, config_hash: &str) -> Deployment {
     let name = service.service.name();
     Deployment {
         metadata: metadata(&shop.owner, name),
@@ -95,7 +99,7 @@ fn container(shop: &ValidShop, service: &ValidService) -> Container {
         env_from: service.service.uses_redis().then(|| {
             vec![EnvFromSource {
                 config_map_ref: Some(ConfigMapEnvSource {
-                    name: labels::object_name(&shop.owner.name, shared::CONFIG),
+                    name: labels::object_name(&shop.owner.name, config_map::CONFIG),
                     optional: None,
                 }),
                 ..EnvFromSource::default()

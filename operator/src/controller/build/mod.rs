@@ -3,15 +3,14 @@
 //! One file per kind of object. The objects say only what the operator decides: what Kubernetes fills in by
 //! itself is left out, so that it is not fought over.
 
-mod deployment;
+pub(super) mod config_map;
+pub(super) mod deployment;
 mod pod;
-mod redis;
-mod shared;
+pub(super) mod redis;
+pub(super) mod service;
+pub(super) mod service_account;
 
-use k8s_openapi::{
-    api::apps::v1::{Deployment, StatefulSet},
-    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
-};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::{Resource, ResourceExt};
 use serde::Serialize;
 
@@ -32,34 +31,12 @@ pub enum BuildError {
 
 /// All objects of the shop.
 pub fn build(shop: &ValidShop) -> Result<Children<Prepared>, BuildError> {
-    let components = || Service::ALL.into_iter().map(Service::name).chain([labels::REDIS]);
-    let config = shared::config_map(shop);
-    let config_hash = hash::of(&config.data)?;
-    let deployments = shop.services.iter().map(|service| deployment::deployment(shop, service, &config_hash));
-    let stateful_set = redis::stateful_set(shop);
-    Ok(Children {
-        service_accounts: stamped(components().map(|name| shared::service_account(shop, name)))?,
-        config_maps: stamped([config])?,
-        services: stamped(
-            Service::ALL
-                .into_iter()
-                .filter_map(|service| shared::service(shop, service))
-                .chain([redis::service(shop)]),
-        )?,
-        stateful_sets: stamped([template_stamped(stateful_set, |set: &StatefulSet| {
-            set.spec.as_ref().map(|spec| &spec.template)
-        })?])?,
-        deployments: stamped(
-            deployments
-                .map(|deployment| {
-                    template_stamped(deployment, |deployment: &Deployment| {
-                        deployment.spec.as_ref().map(|spec| &spec.template)
-                    })
-                })
-                .collect::<Result<Vec<_>, _>>()?,
-        )?,
-        state: std::marker::PhantomData,
-    })
+    Children::build(shop)
+}
+
+/// All components: the nine services, and Redis.
+fn components() -> impl Iterator<Item = &'static str> {
+    Service::ALL.into_iter().map(Service::name).chain([labels::REDIS])
 }
 
 /// The metadata of a component's object.
@@ -86,21 +63,15 @@ fn owner_reference(owner: &Owner) -> OwnerReference {
     }
 }
 
-/// Marks a workload with the hash of its pod template.
-fn template_stamped<K: ResourceExt, T: Serialize>(
-    mut workload: K,
-    template: impl Fn(&K) -> Option<&T>,
-) -> Result<K, BuildError> {
-    let hash = hash::of(&template(&workload))?;
-    workload.annotations_mut().insert(labels::TEMPLATE_HASH.to_owned(), hash);
-    Ok(workload)
-}
-
-/// Marks each object with the hash of all it says.
-fn stamped<K: ResourceExt + Serialize>(objects: impl IntoIterator<Item = K>) -> Result<Vec<K>, BuildError> {
+/// Marks each object with the hash of all it says, and a workload with that of its pod template.
+pub(super) fn stamped<K: ResourceExt + Serialize>(objects: Vec<K>) -> Result<Vec<K>, BuildError> {
     objects
         .into_iter()
         .map(|mut object| {
+            if let Some(template) = serde_json::to_value(&object)?.pointer("/spec/template") {
+                let hash = hash::of(template)?;
+                object.annotations_mut().insert(labels::TEMPLATE_HASH.to_owned(), hash);
+            }
             let hash = hash::of(&object)?;
             object.annotations_mut().insert(labels::APPLIED_HASH.to_owned(), hash);
             Ok(object)

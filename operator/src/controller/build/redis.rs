@@ -20,7 +20,7 @@ use k8s_openapi::{
 use super::{
     metadata,
     pod::{self, Probes, Rhythm, User},
-    shared,
+    service::service_object,
 };
 use crate::controller::{labels, validate::ValidShop};
 
@@ -35,7 +35,7 @@ const USER: User = User { id: 999, owns_volumes: true };
 
 /// The Service through which the services find Redis.
 pub(super) fn service(shop: &ValidShop) -> ServiceObject {
-    shared::service_object(
+    service_object(
         shop,
         labels::REDIS,
         "ClusterIP",
@@ -50,8 +50,8 @@ pub(super) fn service(shop: &ValidShop) -> ServiceObject {
 }
 
 /// The StatefulSet of Redis.
-pub(super) fn stateful_set(shop: &ValidShop) -> StatefulSet {
-    StatefulSet {
+pub(in crate::controller) fn stateful_sets(shop: &ValidShop) -> Vec<StatefulSet> {
+    vec![StatefulSet {
         metadata: metadata(&shop.owner, labels::REDIS),
         spec: Some(StatefulSetSpec {
             replicas: Some(1),
@@ -72,7 +72,7 @@ pub(super) fn stateful_set(shop: &ValidShop) -> StatefulSet {
             ..StatefulSetSpec::default()
         }),
         status: None,
-    }
+    }]
 }
 
 /// The claim has no owner: the data outlives the shop, and a shop of the same name finds it again.

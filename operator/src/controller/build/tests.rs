@@ -1,6 +1,9 @@
 //! From the YAML a user writes to the objects: the real validation and the real builders, no API server.
 
-use k8s_openapi::api::core::v1::{Container, PodTemplateSpec};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{Container, PodTemplateSpec},
+};
 use serde_json::Value;
 
 use super::*;
@@ -83,16 +86,7 @@ fn an_empty_spec_is_nine_services_and_redis() {
 
 #[test]
 fn every_object_is_owned_labelled_and_hashed() {
-    let Children { service_accounts, config_maps, services, stateful_sets, deployments, state: _ } =
-        built("{}");
-    let metadata = service_accounts
-        .iter()
-        .map(|object| &object.metadata)
-        .chain(config_maps.iter().map(|object| &object.metadata))
-        .chain(services.iter().map(|object| &object.metadata))
-        .chain(stateful_sets.iter().map(|object| &object.metadata))
-        .chain(deployments.iter().map(|object| &object.metadata));
-    for object in metadata {
+    for (_, object) in built("{}").metadata() {
         let owner = &object.owner_references.as_ref().unwrap()[0];
         assert_eq!((owner.uid.as_str(), owner.controller), ("uid-1", Some(true)));
         let labels = object.labels.as_ref().unwrap();

@@ -15,9 +15,8 @@ use crate::controller::{
 /// What is there when everything that the spec asks for runs.
 fn running_shop(spec: &str) -> (ValidShop, Outcome) {
     let valid = validate(&shop(spec), &defaults(), None).unwrap();
-    let Children { service_accounts, config_maps, services, mut stateful_sets, mut deployments, state: _ } =
-        build::build(&valid).unwrap();
-    for deployment in &mut deployments {
+    let mut children = build::build(&valid).unwrap().applied();
+    for deployment in &mut children.deployments {
         let replicas = deployment.spec.as_ref().unwrap().replicas.unwrap();
         deployment.status = Some(
             serde_json::from_value(json!({"replicas": replicas, "updatedReplicas": replicas,
@@ -25,19 +24,11 @@ fn running_shop(spec: &str) -> (ValidShop, Outcome) {
             .unwrap(),
         );
     }
-    stateful_sets[0].status = Some(
+    children.stateful_sets[0].status = Some(
         serde_json::from_value(json!({"replicas": 1, "updatedReplicas": 1, "readyReplicas": 1,
             "availableReplicas": 1, "currentRevision": "a", "updateRevision": "a"}))
         .unwrap(),
     );
-    let children = Children {
-        service_accounts,
-        config_maps,
-        services,
-        stateful_sets,
-        deployments,
-        state: std::marker::PhantomData,
-    };
     (valid, Outcome { children, ..Outcome::default() })
 }
 

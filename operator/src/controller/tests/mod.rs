@@ -16,7 +16,7 @@ use super::{
     backoff::Backoff,
     build::tests::{defaults, shop},
     reconcile::{Context, ReconcileError, Watched, reconcile},
-    shops_of,
+    watch::shops_of,
 };
 use crate::metrics::Metrics;
 

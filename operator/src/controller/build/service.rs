@@ -1,48 +1,24 @@
-//! What every component has beside its pods: a ServiceAccount, a Service, the common environment.
-
-use std::collections::BTreeMap;
+//! The Services: the gateway is reached as the spec says, all others from inside the cluster only.
 
 use k8s_openapi::{
-    api::core::v1::{
-        ConfigMap, Service as ServiceObject, ServiceAccount, ServicePort, ServiceSpec as ServiceObjectSpec,
-    },
+    api::core::v1::{Service as ServiceObject, ServicePort, ServiceSpec as ServiceObjectSpec},
     apimachinery::pkg::util::intstr::IntOrString,
 };
 
-use super::metadata;
+use super::{metadata, redis};
 use crate::{
     controller::{labels, validate::ValidShop},
     crd::GatewayServiceType,
     service::Service,
 };
 
-/// The component name of the common environment's ConfigMap.
-pub(super) const CONFIG: &str = "config";
-
-/// An identity of its own for each component, without a token: nothing in a shop talks to Kubernetes.
-pub(super) fn service_account(shop: &ValidShop, component: &str) -> ServiceAccount {
-    ServiceAccount {
-        metadata: metadata(&shop.owner, component),
-        automount_service_account_token: Some(false),
-        ..ServiceAccount::default()
-    }
-}
-
-/// The environment of every service that talks to Redis.
-pub(super) fn config_map(shop: &ValidShop) -> ConfigMap {
-    let redis = labels::object_name(&shop.owner.name, labels::REDIS);
-    ConfigMap {
-        metadata: metadata(&shop.owner, CONFIG),
-        data: Some(BTreeMap::from([(
-            "ORDERSHOP_REDIS_URL".to_owned(),
-            format!("redis://{redis}:{}", super::redis::PORT),
-        )])),
-        ..ConfigMap::default()
-    }
+/// One per component that listens.
+pub(in crate::controller) fn services(shop: &ValidShop) -> Vec<ServiceObject> {
+    Service::ALL.into_iter().filter_map(|service| http(shop, service)).chain([redis::service(shop)]).collect()
 }
 
 /// The Service of a service with an HTTP API.
-pub(super) fn service(shop: &ValidShop, service: Service) -> Option<ServiceObject> {
+fn http(shop: &ValidShop, service: Service) -> Option<ServiceObject> {
     let ports = service.http()?;
     let (type_, node_port) = match (service, shop.gateway_type) {
         (Service::Gateway, GatewayServiceType::NodePort) => ("NodePort", shop.node_port),

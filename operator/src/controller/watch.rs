@@ -1,0 +1,42 @@
+//! Which shops a changed object leads to, and how a kind of object is watched.
+//!
+//! The watches carry metadata only: the memory does not grow with the objects.
+
+use std::{collections::HashSet, fmt::Debug};
+
+use kube::{
+    Api, Client, Resource,
+    core::PartialObjectMeta,
+    runtime::{Controller, reflector::ObjectRef, watcher},
+};
+use serde::de::DeserializeOwned;
+
+use super::{labels, reconcile::Watched};
+use crate::crd::OrderShop;
+
+/// A kind of which the operator may list what is its own.
+pub(super) fn listed<K>(controller: Controller<Watched>, client: &Client) -> Controller<Watched>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    let managed = watcher::Config::default().labels(&labels::managed());
+    controller.watches(metadata::<K>(client), managed, shops_of)
+}
+
+/// The metadata of one kind of object, in the whole cluster.
+pub(super) fn metadata<K>(client: &Client) -> Api<PartialObjectMeta<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned,
+{
+    Api::all(client.clone())
+}
+
+/// The shops that an object may belong to: by its owners and by its labels, since a hand can remove either.
+pub(super) fn shops_of<K: Resource>(object: PartialObjectMeta<K>) -> HashSet<ObjectRef<Watched>> {
+    let metadata = object.metadata;
+    let owners = metadata.owner_references.iter().flatten();
+    let owners = owners.filter(|owner| owner.kind == OrderShop::kind(&())).map(|owner| owner.name.clone());
+    let label = metadata.labels.as_ref().and_then(labels::instance);
+    let namespace = metadata.namespace.as_deref().unwrap_or_default();
+    owners.chain(label.map(str::to_owned)).map(|name| ObjectRef::new(&name).within(namespace)).collect()
+}
