@@ -20,7 +20,7 @@ use tracing_subscriber::filter::Targets;
 
 use crate::{
     admin::{self, Readiness},
-    controller::{self, backoff::Backoff, labels, reconcile::Context, validate::Defaults},
+    controller::{self, backoff::Backoff, labels, reconcile::Context, scope::Scope, validate::Defaults},
     crd::manifest::ManifestError,
     lease::{Elector, LeaseError},
     metrics::Metrics,
@@ -48,7 +48,14 @@ pub struct Options {
     #[arg(long, env = "ORDERSHOP_ADMIN_LISTEN", default_value = "0.0.0.0:8080")]
     pub admin_listen: SocketAddr,
 
-    /// The namespace of the Lease by which replicas agree on who writes. Default: the operator's own namespace.
+    /// The namespaces whose OrderShops this operator keeps, separated by commas. Default: those of the whole
+    /// cluster. An operator for some namespaces needs Roles in these only; it must not share a namespace with
+    /// another operator.
+    #[arg(long, env = "ORDERSHOP_WATCH_NAMESPACE", value_delimiter = ',')]
+    pub watch_namespace: Vec<String>,
+
+    /// The namespace of the Lease by which replicas agree on who writes. Default: the first watched namespace in
+    /// alphabetical order, or the operator's own namespace when it watches the whole cluster.
     #[arg(long, env = "ORDERSHOP_LEASE_NAMESPACE")]
     pub lease_namespace: Option<String>,
 
@@ -98,18 +105,22 @@ pub async fn run(options: Options) -> Result<(), RunError> {
     let listener = TcpListener::bind(address).await.map_err(at_admin)?;
     let stop = stopped()?;
     let client = client(&metrics).await?;
-    let elector = Elector::new(client.clone(), options.lease_namespace.as_deref(), options.identity.clone());
-    info!(version = env!("CARGO_PKG_VERSION"), identity = elector.identity(), admin = %address, "starting");
+    let scope = Scope::of(&options.watch_namespace);
+    let lease_namespace = options.lease_namespace.as_deref().filter(|name| !name.is_empty());
+    let lease_namespace = lease_namespace.or(scope.lease_namespace());
+    let elector = Elector::new(client.clone(), lease_namespace, options.identity.clone());
+    info!(version = env!("CARGO_PKG_VERSION"), identity = elector.identity(), admin = %address, ?scope, "starting");
 
     tokio::select! {
         served = admin::serve(listener, readiness.clone(), metrics.clone()) => served.map_err(at_admin),
-        worked = work(options, client, elector, readiness, metrics, stop) => worked,
+        worked = work(options, scope, client, elector, readiness, metrics, stop) => worked,
     }
 }
 
 /// Waits for the CRD and for the lead, then reconciles until told to stop.
 async fn work(
     options: Options,
+    scope: Scope,
     client: Client,
     elector: Elector,
     readiness: Readiness,
@@ -118,7 +129,7 @@ async fn work(
 ) -> Result<(), RunError> {
     let identity = elector.identity().to_owned();
     let turn = async {
-        controller::wait_for_crd(&client, |why| readiness.pending(why)).await;
+        controller::wait_for_crd(&client, &scope, |why| readiness.pending(why)).await;
         readiness.ready();
         elector.acquire().await
     };
@@ -148,7 +159,7 @@ async fn work(
         tokio::time::sleep(LONGEST_SHUTDOWN).await;
     };
     tokio::select! {
-        () = controller::run(context, told(stop.clone())) => {}
+        () = controller::run(context, &scope, told(stop.clone())) => {}
         () = finish => warn!("a reconciliation did not end in time"),
         lost = lead.keep() => {
             error!(error = %lost, "ends, since another replica may write now");

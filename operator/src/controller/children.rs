@@ -23,6 +23,7 @@ use super::{
     build::{self, BuildError},
     fetch::{self, FetchError},
     reconcile::Watched,
+    scope::Part,
     validate::ValidShop,
     watch,
 };
@@ -97,8 +98,12 @@ macro_rules! children {
         }
 
         /// Lets a change of any of them lead to its shop.
-        pub(super) fn watched(controller: Controller<Watched>, client: &Client) -> Controller<Watched> {
-            $(let controller = watch::$read::<$kind>(controller, client);)+
+        pub(super) fn watched(
+            controller: Controller<Watched>,
+            client: &Client,
+            part: &Part,
+        ) -> Controller<Watched> {
+            $(let controller = watch::$read::<$kind>(controller, client, part);)+
             controller
         }
     };

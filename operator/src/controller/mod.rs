@@ -1,4 +1,4 @@
-//! Turns every OrderShop of the cluster into its objects, and keeps it so.
+//! Turns every OrderShop within the operator's [`scope`] into its objects, and keeps it so.
 //!
 //! ```text
 //! watches (metadata only) → queue → fetch → validate → build → apply → status
@@ -27,6 +27,7 @@ pub mod labels;
 pub mod plan;
 pub mod reconcile;
 pub mod rollout;
+pub mod scope;
 pub mod status;
 pub mod transitions;
 pub mod validate;
@@ -37,18 +38,22 @@ mod tests;
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt, future::join_all};
 use kube::{
     Api, Client, ResourceExt,
     api::ListParams,
     runtime::{
-        Config, Controller, WatchStreamExt, controller, reflector,
+        Config, Controller, WatchStreamExt, controller,
+        reflector::{self, Store, store::Writer},
         watcher::{self, watcher},
     },
 };
 use tracing::{debug, warn};
 
-use self::reconcile::{Context, reconcile, retry};
+use self::{
+    reconcile::{Context, Watched, reconcile, retry},
+    scope::{Part, Scope},
+};
 use crate::crd::OrderShop;
 
 /// Changes of a shop's objects come in bursts: one reconciliation answers for those of this time.
@@ -58,22 +63,26 @@ const DEBOUNCE: Duration = Duration::from_millis(100);
 const CONCURRENCY: u16 = 16;
 
 /// Runs until `shutdown`, then finishes what is under way.
-pub async fn run(context: Arc<Context>, shutdown: impl Future<Output = ()> + Send + Sync + 'static) {
-    let client = context.client.clone();
-    let (reader, writer) = reflector::store();
-    let shops = watcher(watch::metadata::<OrderShop>(&client), watcher::Config::default())
-        .default_backoff()
-        .modify(slim)
-        .reflect(writer)
-        .applied_objects();
-    let (known, metrics) = (reader.clone(), context.metrics.clone());
-    let controller = Controller::for_stream(shops, reader)
-        .with_config(Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY));
-    children::watched(controller, &client)
-        .graceful_shutdown_on(shutdown)
-        .run(reconcile, retry, context)
-        .for_each(|result| {
-            metrics.shops(known.len());
+pub async fn run(
+    context: Arc<Context>,
+    scope: &Scope,
+    shutdown: impl Future<Output = ()> + Send + Sync + 'static,
+) {
+    let shutdown = shutdown.shared();
+    let (readers, parts): (Vec<_>, Vec<_>) = scope
+        .parts()
+        .into_iter()
+        .map(|part| {
+            let (reader, writer) = reflector::store();
+            (reader.clone(), (part, reader, writer))
+        })
+        .unzip();
+    let all = parts.into_iter().map(|(part, reader, writer)| {
+        let controller = controller(&context.client, &part, reader, writer);
+        let controller = controller.graceful_shutdown_on(shutdown.clone());
+        let (readers, metrics) = (readers.clone(), context.metrics.clone());
+        controller.run(reconcile, retry, Arc::clone(&context)).for_each(move |result| {
+            metrics.shops(readers.iter().map(Store::len).sum());
             match result {
                 Ok((shop, _)) => debug!(%shop, "reconciled"),
                 // A failed reconciliation was reported by `retry`; a shop that is gone is none.
@@ -82,7 +91,25 @@ pub async fn run(context: Arc<Context>, shutdown: impl Future<Output = ()> + Sen
             }
             std::future::ready(())
         })
-        .await;
+    });
+    join_all(all).await;
+}
+
+/// Watches the shops of one part of the scope and all that was made for them.
+fn controller(
+    client: &Client,
+    part: &Part,
+    reader: Store<Watched>,
+    writer: Writer<Watched>,
+) -> Controller<Watched> {
+    let shops = watcher(watch::metadata::<OrderShop>(client, part), watcher::Config::default())
+        .default_backoff()
+        .modify(slim)
+        .reflect(writer)
+        .applied_objects();
+    let controller = Controller::for_stream(shops, reader)
+        .with_config(Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY));
+    children::watched(controller, client, part)
 }
 
 /// Drops the part of the metadata that is the largest and that nobody here reads.
@@ -90,26 +117,26 @@ fn slim<K: ResourceExt>(object: &mut K) {
     object.managed_fields_mut().clear();
 }
 
-/// Waits until the API server knows OrderShops, since the operator may be started before its CRD is installed.
-/// `pending` is told why it still waits.
-pub async fn wait_for_crd(client: &Client, pending: impl Fn(&str)) {
-    let shops: Api<OrderShop> = Api::all(client.clone());
+/// Waits until the API server knows OrderShops everywhere in the scope, since the operator may be started before
+/// its CRD is installed. `pending` is told why it still waits.
+pub async fn wait_for_crd(client: &Client, scope: &Scope, pending: impl Fn(&str)) {
     let mut last = String::new();
-    loop {
-        let answer = shops.list_metadata(&ListParams::default().limit(1)).await;
-        let why = match answer {
-            Ok(_) => return,
-            // The API server answers for an unknown kind in plain text, so only the code tells.
-            Err(kube::Error::Api(status)) if status.code == 404 => {
-                format!("waits for the CustomResourceDefinition {}", crate::crd::manifest::NAME)
+    for part in scope.parts() {
+        let shops: Api<OrderShop> = part.api(client);
+        while let Err(error) = shops.list_metadata(&ListParams::default().limit(1)).await {
+            let why = match error {
+                // The API server answers for an unknown kind in plain text, so only the code tells.
+                kube::Error::Api(status) if status.code == 404 => {
+                    format!("waits for the CustomResourceDefinition {}", crate::crd::manifest::NAME)
+                }
+                error => format!("waits for the API server: {error}"),
+            };
+            if why != last {
+                warn!("{why}");
+                pending(&why);
+                last = why;
             }
-            Err(error) => format!("waits for the API server: {error}"),
-        };
-        if why != last {
-            warn!("{why}");
-            pending(&why);
-            last = why;
+            tokio::time::sleep(Duration::from_secs(2)).await;
         }
-        tokio::time::sleep(Duration::from_secs(2)).await;
     }
 }

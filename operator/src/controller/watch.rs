@@ -6,29 +6,34 @@ use std::{collections::HashSet, fmt::Debug};
 
 use kube::{
     Api, Client, Resource,
-    core::PartialObjectMeta,
+    core::{NamespaceResourceScope, PartialObjectMeta},
     runtime::{Controller, reflector::ObjectRef, watcher},
 };
 use serde::de::DeserializeOwned;
 
-use super::{labels, reconcile::Watched};
+use super::{labels, reconcile::Watched, scope::Part};
 use crate::crd::OrderShop;
 
 /// A kind of which the operator may list what is its own.
-pub(super) fn listed<K>(controller: Controller<Watched>, client: &Client) -> Controller<Watched>
+pub(super) fn listed<K>(controller: Controller<Watched>, client: &Client, part: &Part) -> Controller<Watched>
 where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Send
+        + 'static,
 {
     let managed = watcher::Config::default().labels(&labels::managed());
-    controller.watches(metadata::<K>(client), managed, shops_of)
+    controller.watches(metadata::<K>(client, part), managed, shops_of)
 }
 
-/// The metadata of one kind of object, in the whole cluster.
-pub(super) fn metadata<K>(client: &Client) -> Api<PartialObjectMeta<K>>
+/// The metadata of one kind of object.
+pub(super) fn metadata<K>(client: &Client, part: &Part) -> Api<PartialObjectMeta<K>>
 where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned,
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned,
 {
-    Api::all(client.clone())
+    part.api(client)
 }
 
 /// The shops that an object may belong to: by its owners and by its labels, since a hand can remove either.
