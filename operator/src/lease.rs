@@ -3,7 +3,8 @@
 //! Every change of the Lease carries the resource version it is based on, so of two replicas that try one
 //! fails. The holder gives up [`RENEW_DEADLINE`] after its last renewal, the others wait for
 //! [`LEASE_DURATION`] after the last one they saw, each by its own clock: the clocks of the machines are never
-//! compared. Giving up means ending the process: a write that is under way cannot outlive the lead for long.
+//! compared. Giving up means that the [`Fence`] lets no write out any more, also in a process that was stopped
+//! for a while and does not know it yet, and then that the process ends.
 
 use std::time::Duration;
 
@@ -16,14 +17,16 @@ use kube::{Api, Client, api::PostParams};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tracing::{info, warn};
 
+use crate::api::Fence;
+
 /// The Lease's name.
 pub const NAME: &str = "ordershop-operator";
 
 /// How long a Lease that is not renewed is respected.
-pub const LEASE_DURATION: Duration = Duration::from_secs(12);
+pub const LEASE_DURATION: Duration = Duration::from_secs(10);
 
 /// How long after its last renewal a holder still writes.
-pub const RENEW_DEADLINE: Duration = Duration::from_secs(9);
+pub const RENEW_DEADLINE: Duration = Duration::from_secs(7);
 
 /// How often the holder renews, and the others look.
 pub const PERIOD: Duration = Duration::from_secs(2);
@@ -65,10 +68,17 @@ fn holder(lease: &Lease) -> Option<&str> {
     lease.spec.as_ref()?.holder_identity.as_deref().filter(|holder| !holder.is_empty())
 }
 
+/// When a Lease is looked at again: soon enough to see a renewal, and at once when it expires.
+fn next_look(since: Option<Instant>, now: Instant) -> Instant {
+    let expires = since.map(|since| since + LEASE_DURATION).filter(|expires| *expires > now);
+    expires.map_or(now + PERIOD, |expires| expires.min(now + PERIOD))
+}
+
 /// A replica that does not lead yet.
 pub struct Elector {
     leases: Api<Lease>,
     identity: String,
+    fence: Fence,
 }
 
 /// The lead, until it is lost or given back.
@@ -77,19 +87,27 @@ pub struct Lead {
     identity: String,
     lease: Lease,
     renewed: Instant,
+    fence: Fence,
+    /// The times of the renewals since the last one that was answered: one of them may have been applied.
+    unanswered: Vec<MicroTime>,
 }
 
 impl Elector {
-    /// `namespace`: of the Lease, the client's own by default. `identity`: this replica's name, by default the
-    /// host's, which is the pod's.
+    /// `namespace`: of the Lease, the client's own by default. `identity`: this replica's name, which no other
+    /// may have; by default made of the host's, which is the pod's. `fence`: open for as long as this replica
+    /// leads.
     #[must_use]
-    pub fn new(client: Client, namespace: Option<&str>, identity: Option<String>) -> Self {
-        let host = || std::env::var("HOSTNAME").unwrap_or_else(|_| format!("process-{}", std::process::id()));
+    pub fn new(client: Client, namespace: Option<&str>, identity: Option<String>, fence: Fence) -> Self {
+        // Two processes of one host are two replicas; in a pod the id of a restarted process is the same.
+        let host = || {
+            let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "process".to_owned());
+            format!("{host}-{}", std::process::id())
+        };
         let leases = match namespace {
             Some(namespace) => Api::namespaced(client, namespace),
             None => Api::default_namespaced(client),
         };
-        Self { leases, identity: identity.unwrap_or_else(host) }
+        Self { leases, identity: identity.unwrap_or_else(host), fence }
     }
 
     /// This replica's name in the Lease.
@@ -105,13 +123,15 @@ impl Elector {
             let started = Instant::now();
             match self.attempt(&mut seen).await {
                 Ok(Some(lease)) => {
-                    let Self { leases, identity } = self;
-                    return Lead { leases, identity, lease, renewed: started };
+                    let Self { leases, identity, fence } = self;
+                    fence.open_until(started + RENEW_DEADLINE);
+                    let unanswered = Vec::new();
+                    return Lead { leases, identity, lease, renewed: started, fence, unanswered };
                 }
                 Ok(None) => {}
                 Err(error) => warn!(%error, "the Lease"),
             }
-            sleep(PERIOD).await;
+            sleep_until(next_look(seen.as_ref().map(|(_, since)| *since), Instant::now())).await;
         }
     }
 
@@ -178,6 +198,7 @@ impl Lead {
 
     /// Gives the lead back, so that the next replica does not have to wait.
     pub async fn release(mut self) {
+        self.fence.close();
         if let Some(spec) = &mut self.lease.spec {
             spec.holder_identity = None;
         }
@@ -190,22 +211,22 @@ impl Lead {
     async fn renew(&mut self) -> Result<(), Renewal> {
         let started = Instant::now();
         let lease = held(self.lease.metadata.clone(), self.lease.spec.clone(), &self.identity);
+        self.unanswered.extend(renew_time(&lease).cloned());
         match self.leases.replace(NAME, &PostParams::default(), &lease).await {
             Ok(lease) => {
                 self.lease = lease;
                 self.renewed = started;
+                self.unanswered.clear();
+                self.fence.open_until(started + RENEW_DEADLINE);
                 Ok(())
             }
             Err(kube::Error::Api(status)) if status.is_conflict() => {
-                // Somebody wrote it: another replica, or a hand that only touched a label.
                 let found = self.leases.get(NAME).await.map_err(Renewal::Failed)?;
-                match holder(&found) {
-                    Some(holder) if holder == self.identity => {
-                        self.lease = found;
-                        Err(Renewal::Failed(kube::Error::Api(status)))
-                    }
-                    other => Err(Renewal::Taken(other.unwrap_or_default().to_owned())),
+                if !still_mine(&found, &self.lease, &self.identity, &self.unanswered) {
+                    return Err(Renewal::Taken(holder(&found).unwrap_or_default().to_owned()));
                 }
+                self.lease = found;
+                Err(Renewal::Failed(kube::Error::Api(status)))
             }
             Err(error) => Err(Renewal::Failed(error)),
         }
@@ -217,9 +238,24 @@ enum Renewal {
     Failed(kube::Error),
 }
 
+/// Whether a Lease that somebody wrote is held by this very process: its own renewal was applied although the
+/// answer was lost, or a hand only touched a label. Another process that was given the same identity renews at
+/// other times.
+fn still_mine(found: &Lease, known: &Lease, me: &str, unanswered: &[MicroTime]) -> bool {
+    let renewed = renew_time(found);
+    holder(found) == Some(me)
+        && (renewed == renew_time(known) || renewed.is_some_and(|time| unanswered.contains(time)))
+}
+
+fn renew_time(lease: &Lease) -> Option<&MicroTime> {
+    lease.spec.as_ref()?.renew_time.as_ref()
+}
+
 /// The Lease as this replica holds it, from now on.
 fn held(metadata: ObjectMeta, spec: Option<LeaseSpec>, me: &str) -> Lease {
-    let now = MicroTime(Timestamp::now());
+    // To the microsecond, as the API server keeps it: what is read back is the same.
+    let now = Timestamp::now();
+    let now = MicroTime(Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now));
     let before = spec.unwrap_or_default();
     let mine = before.holder_identity.as_deref() == Some(me);
     Lease {
@@ -260,7 +296,45 @@ mod tests {
     #[test]
     fn a_holder_gives_up_before_the_others_take_over() {
         assert!(RENEW_DEADLINE < LEASE_DURATION);
-        assert!(PERIOD * 3 <= RENEW_DEADLINE);
+        assert!(PERIOD * 3 < RENEW_DEADLINE);
+    }
+
+    #[test]
+    fn a_takeover_takes_less_than_fifteen_seconds() {
+        let begin = Instant::now();
+        // Seen at the latest one period after it was written, taken when it expires, whenever that is.
+        assert_eq!(next_look(None, begin), begin + PERIOD);
+        assert_eq!(next_look(Some(begin), begin), begin + PERIOD);
+        let nearly = begin + LEASE_DURATION - PERIOD / 4;
+        assert_eq!(next_look(Some(begin), nearly), begin + LEASE_DURATION);
+        let later = begin + LEASE_DURATION;
+        assert_eq!(next_look(Some(begin), later), later + PERIOD);
+        assert!(
+            PERIOD + LEASE_DURATION <= Duration::from_secs(12),
+            "the rest is for the first reconciliation"
+        );
+    }
+
+    #[test]
+    fn a_conflict_is_survived_only_by_the_process_that_holds_the_lease() {
+        let at = |holder: &str, second| {
+            let mut lease = lease(holder);
+            let time = MicroTime(Timestamp::from_second(second).unwrap());
+            lease.spec.as_mut().unwrap().renew_time = Some(time);
+            lease
+        };
+        let known = at("me", 1);
+        let unanswered = [2, 3].map(|second| MicroTime(Timestamp::from_second(second).unwrap()));
+        for (case, found, expected) in [
+            ("a hand touched a label", at("me", 1), true),
+            ("a lost answer", at("me", 2), true),
+            ("the second of two lost answers", at("me", 3), true),
+            ("another process of the same name", at("me", 9), false),
+            ("another replica", at("other", 2), false),
+            ("given back", at("", 1), false),
+        ] {
+            assert_eq!(still_mine(&found, &known, "me", &unanswered), expected, "{case}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@
 #![expect(clippy::doc_markdown, reason = "kinds such as OrderShop and ConfigMap are words here")]
 
 pub mod admin;
+pub mod api;
 pub mod controller;
 #[expect(unreachable_pub, reason = "the derive of a schema makes an inner copy of each type")]
 pub mod crd;

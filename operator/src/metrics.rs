@@ -1,6 +1,6 @@
 //! What the operator counts about itself, in the Prometheus text format.
 //!
-//! Labels are bounded: kinds, verbs and the names of error variants, never a shop or a message.
+//! Labels are bounded: kinds, resources, verbs and the names of error variants, never a shop or a message.
 
 use std::time::Duration;
 
@@ -63,8 +63,9 @@ struct ReasonLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct VerbLabel {
-    verb: String,
+struct RequestLabels {
+    verb: &'static str,
+    resource: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -79,7 +80,7 @@ pub struct Metrics {
     reconciliations: Family<OutcomeLabel, Counter>,
     errors: Family<ReasonLabel, Counter>,
     duration: DurationHistogram,
-    requests: Family<VerbLabel, Counter>,
+    requests: Family<RequestLabels, Counter>,
     applies: Family<ApplyLabels, Counter>,
     shops: Gauge,
     leader: Gauge,
@@ -112,9 +113,9 @@ impl Metrics {
         self.errors.get_or_create(&ReasonLabel { reason }).inc();
     }
 
-    /// A request was sent to the API server.
-    pub fn requested(&self, verb: &str) {
-        self.requests.get_or_create(&VerbLabel { verb: verb.to_owned() }).inc();
+    /// A request was sent to the API server. `verb` and `resource`: as RBAC names them.
+    pub fn requested(&self, verb: &'static str, resource: &str) {
+        self.requests.get_or_create(&RequestLabels { verb, resource: resource.to_owned() }).inc();
     }
 
     /// An object was looked at.
@@ -142,12 +143,44 @@ impl Metrics {
             "How long a reconciliation takes",
             self.duration.0.clone(),
         );
-        registry.register("api_requests", "Requests to the API server by verb", self.requests.clone());
+        registry.register(
+            "api_requests",
+            "Requests to the API server by verb and resource",
+            self.requests.clone(),
+        );
         registry.register("applies", "Objects looked at, by kind and result", self.applies.clone());
         registry.register("shops", "OrderShops in the cluster", self.shops.clone());
         registry.register("leader", "Whether this replica leads", self.leader.clone());
         let mut text = String::new();
         encode(&mut text, &registry)?;
         Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_of_the_alerts_and_dashboards_is_there_by_its_name() {
+        let metrics = Metrics::default();
+        metrics.reconciled(ReconcileOutcome::Success, Duration::from_millis(20));
+        metrics.failed("NameConflict");
+        metrics.requested("patch", "deployments");
+        metrics.applied("Deployment", ApplyResult::Repaired);
+        metrics.shops(3);
+        metrics.leads(true);
+        let text = metrics.text().unwrap();
+        for line in [
+            r#"ordershop_operator_reconciliations_total{outcome="success"} 1"#,
+            r#"ordershop_operator_errors_total{reason="NameConflict"} 1"#,
+            r#"ordershop_operator_reconcile_duration_seconds_bucket{le="0.025"} 1"#,
+            r#"ordershop_operator_api_requests_total{verb="patch",resource="deployments"} 1"#,
+            r#"ordershop_operator_applies_total{kind="Deployment",result="repaired"} 1"#,
+            "ordershop_operator_shops 3",
+            "ordershop_operator_leader 1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
+        }
     }
 }

@@ -6,7 +6,6 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use kube::{
     Client,
-    client::{Body, ClientBuilder},
     runtime::events::{Recorder, Reporter},
 };
 use tokio::{
@@ -14,12 +13,12 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
-use tower::util::MapRequestLayer;
 use tracing::{error, info, warn};
 use tracing_subscriber::filter::Targets;
 
 use crate::{
     admin::{self, Readiness},
+    api::{self, Fence},
     controller::{self, backoff::Backoff, labels, reconcile::Context, scope::Scope, validate::Defaults},
     crd::manifest::ManifestError,
     lease::{Elector, LeaseError},
@@ -104,11 +103,12 @@ pub async fn run(options: Options) -> Result<(), RunError> {
     let at_admin = |source| RunError::Admin { address, source };
     let listener = TcpListener::bind(address).await.map_err(at_admin)?;
     let stop = stopped()?;
-    let client = client(&metrics).await?;
+    let fence = Fence::default();
+    let client = api::client(kube::Config::infer().await?, &metrics, &fence)?;
     let scope = Scope::of(&options.watch_namespace);
     let lease_namespace = options.lease_namespace.as_deref().filter(|name| !name.is_empty());
     let lease_namespace = lease_namespace.or(scope.lease_namespace());
-    let elector = Elector::new(client.clone(), lease_namespace, options.identity.clone());
+    let elector = Elector::new(client.clone(), lease_namespace, options.identity.clone(), fence);
     info!(version = env!("CARGO_PKG_VERSION"), identity = elector.identity(), admin = %address, ?scope, "starting");
 
     tokio::select! {
@@ -168,17 +168,6 @@ async fn work(
     }
     lead.release().await;
     Ok(())
-}
-
-/// A client that counts its requests.
-async fn client(metrics: &Metrics) -> Result<Client, RunError> {
-    let config = kube::Config::infer().await?;
-    let metrics = metrics.clone();
-    let counting = MapRequestLayer::new(move |request: http::Request<Body>| {
-        metrics.requested(request.method().as_str());
-        request
-    });
-    Ok(ClientBuilder::try_from(config)?.with_layer(&counting).build())
 }
 
 /// Becomes true on SIGTERM or SIGINT.

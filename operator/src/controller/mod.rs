@@ -43,7 +43,7 @@ use kube::{
     Api, Client, ResourceExt,
     api::ListParams,
     runtime::{
-        Config, Controller, WatchStreamExt, controller,
+        Config, Controller, Predicate, PredicateConfig, WatchStreamExt, controller, predicates,
         reflector::{self, Store, store::Writer},
         watcher::{self, watcher},
     },
@@ -106,7 +106,12 @@ fn controller(
         .default_backoff()
         .modify(slim)
         .reflect(writer)
-        .applied_objects();
+        .applied_objects()
+        // This operator's own write of the status is no news.
+        .predicate_filter(
+            predicates::generation.combine(predicates::annotations),
+            PredicateConfig::default(),
+        );
     let controller = Controller::for_stream(shops, reader)
         .with_config(Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY));
     children::watched(controller, client, part)
