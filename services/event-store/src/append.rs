@@ -70,9 +70,7 @@ impl EventStore {
         let told = self.submit(&events, durability).await?;
         let appended = match told.answer {
             Answer::Appended(appended) => {
-                for event in &events {
-                    self.config().metrics.appended(&event.kind.stream(event.action), 1);
-                }
+                self.count_appended(&events);
                 appended
             }
             Answer::Known(event_ids) => self.remember(&events, &event_ids).await?,
@@ -88,10 +86,19 @@ impl EventStore {
     pub(crate) async fn append_outputs(&self, outputs: &[NewEvent]) -> Result<(), AppendError> {
         let durability = self.config().durability;
         let told = self.submit(outputs, durability).await?;
+        if matches!(told.answer, Answer::Appended(_)) {
+            self.count_appended(outputs);
+        }
         if told.confirmed < durability.wanted() {
             return Err(AppendError::unknown(Vec::new(), durability.wanted(), told.confirmed));
         }
         Ok(())
+    }
+
+    pub(crate) fn count_appended(&self, events: &[NewEvent]) {
+        for event in events {
+            self.config().metrics.appended(&event.kind.stream(event.action), 1);
+        }
     }
 
     async fn submit(&self, events: &[NewEvent], durability: Durability) -> Result<Told, AppendError> {

@@ -66,7 +66,7 @@ pub use retention::{
 };
 pub use store::EventStore;
 pub use subscription::{
-    Accepted, Consumer, GroupState, Handler, Observation, Outcome, Subscription, SubscriptionError,
+    Accepted, Consumer, GroupState, Handler, Observation, Outcome, Start, Subscription, SubscriptionError,
     SubscriptionErrorKind,
 };
 pub use tail::Tail;

@@ -8,7 +8,8 @@ use std::time::Duration;
 /// Is told what happens. Every method does nothing unless it is written; none may block, since all
 /// are called where events are appended and handled.
 pub trait Metrics: Debug + Send + Sync + 'static {
-    /// So many events were appended to a stream by this program.
+    /// So many events were appended to a stream by this program, those that its handlers returned
+    /// among them. Repetitions of what was there already are not counted.
     fn appended(&self, stream: &StreamName, events: u64) {
         let _ = (stream, events);
     }

@@ -6,7 +6,7 @@
 --
 -- The cursors' hash holds by stream: 'NAME' the cursor, '=NAME' the last entry that was delivered,
 -- '!NAME' what halts the group, '+NAME' up to where a group that was lost may deliver again what is
--- finished.
+-- finished; and for all streams '^' where the group began.
 
 -- The log had this entry and has it no more, though nobody trimmed or deleted it.
 local function is_missing(stream, id)
@@ -37,19 +37,36 @@ local function went_back(stream, cursors, name, seen)
   return { 'back', string.match(halted, '^(%S+) (%S+)$') }
 end
 
--- Makes the group where it is not: at its cursor, or at the beginning of the log.
--- keys: stream, cursors. args: group, stream's name, highest id seen or ''.
+-- Where a group begins on a stream that it has not read: the first to ask decides, for all streams.
+local function beginning(stream, cursors, clock, start)
+  local begun = redis.call('HGET', cursors, '^')
+  if not begun then
+    begun = start
+    if start == '$' then begun = redis.call('GET', clock) or last_id(stream) end
+    redis.call('HSET', cursors, '^', begun)
+  end
+  -- A group never stands beyond the end of its log: that is how a log that went back is known.
+  local last = last_id(stream)
+  return reaches(last, begun) and begun or last
+end
+
+-- Makes the group where it is not: at its cursor, or where it is to begin.
+-- keys: stream, cursors, clock. args: group, stream's name, highest id seen or '', where to begin (an
+-- id, or '$' for now).
 redis.register_function('@LIB@_join', function(keys, args)
   local group, name = args[1], args[2]
   local back, cursor = went_back(keys[1], keys[2], name, args[3])
   if back then return back end
   local answer = 'there'
   if not info_of(keys[1], group) then
-    redis.call('XGROUP', 'CREATE', keys[1], group, cursor or '0', 'MKSTREAM')
-    answer = 'made'
+    local from = cursor or beginning(keys[1], keys[2], keys[3], args[4])
+    redis.call('XGROUP', 'CREATE', keys[1], group, from, 'MKSTREAM')
     if cursor then
       answer = 'recovered'
       redis.call('HSET', keys[2], '+' .. name, last_id(keys[1]))
+    else
+      answer = 'made'
+      redis.call('HSET', keys[2], name, from)
     end
   end
   return { answer, redis.call('HGET', keys[2], '+' .. name) or '0-0' }
@@ -93,6 +110,19 @@ redis.register_function('@LIB@_upkeep', function(keys, args)
     end
   end
   return answer
+end)
+
+-- Claims what has been idle for too long.
+-- keys: stream. args: group, consumer, least idle ms, where to go on in the pending list, at most so many,
+-- the time (ms) after which nothing is claimed any more. Answers where to go on ('0-0' at the end) and
+-- the entries; 'late' when its time is over: a server that stood still meanwhile makes the living look
+-- dead, and they may be waiting behind this call to say that they live.
+redis.register_function('@LIB@_claim', function(keys, args)
+  local time = redis.call('TIME')
+  local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+  if now > tonumber(args[6]) then return { 'late' } end
+  local found = redis.call('XAUTOCLAIM', keys[1], args[1], args[2], args[3], args[4], 'COUNT', args[5])
+  return { found[1], found[2] }
 end)
 
 -- Leaves the group on one stream: what is in hand is handed back (old enough to be claimed at

@@ -7,10 +7,11 @@ use super::hand;
 use super::inbox::{Inbox, Look};
 use super::item::{Item, Place};
 use super::known::Known;
+use super::patience::Patience;
 use super::reader::{self, Ask, Read, Reader, Waker};
 use super::ready;
 use super::settle::Step;
-use super::upkeep::{self, Found, Round, Share};
+use super::upkeep;
 use super::{Handler, Observation, Subscription};
 use crate::{EventStore, Id};
 use std::collections::HashSet;
@@ -20,7 +21,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 /// Entries held per stream: several reads, so that handlers never wait for the next one.
 const ROOM: usize = reader::BATCH * 4;
@@ -51,6 +52,8 @@ pub(super) async fn run(
     let parts = std::thread::available_parallelism().map_or(1, usize::from);
     let driver = Driver {
         cursors: layout.cursors(&family, &subscription.group),
+        clock: layout.clock(&family),
+        patience: Patience::new(subscription.claim_after, Instant::now()),
         inbox: Inbox::new(keys.len(), ROOM),
         known: Known::default(),
         again: vec![Id::ZERO; keys.len()],
@@ -68,6 +71,7 @@ pub(super) async fn run(
         asking: false,
         finishing: false,
         keeping_house: false,
+        claiming: false,
         more_to_claim: false,
         reading: None,
         waking: None,
@@ -88,6 +92,8 @@ pub(super) struct Driver<H> {
     pub(super) group: Group,
     pub(super) keys: Vec<String>,
     pub(super) cursors: String,
+    pub(super) clock: String,
+    pub(super) patience: Patience,
     pub(super) inbox: Inbox,
     pub(super) known: Known,
     /// Per stream: up to here what is finished may be delivered again.
@@ -104,6 +110,7 @@ pub(super) struct Driver<H> {
     pub(super) asking: bool,
     pub(super) finishing: bool,
     pub(super) keeping_house: bool,
+    pub(super) claiming: bool,
     pub(super) more_to_claim: bool,
     /// The streams of the read that is under way.
     pub(super) reading: Option<Vec<usize>>,
@@ -127,16 +134,21 @@ impl<H: Handler> Driver<H> {
             subscription: self.subscription.clone(),
             keys: self.keys.clone(),
             cursors: self.cursors.clone(),
+            clock: self.clock.clone(),
             waker: self.waker.clone(),
         };
         let reader = AbortOnDropHandle::new(tokio::spawn(reader.run(requests, answers)));
-        let mut tick = tokio::time::interval(UPKEEP.min(self.subscription.claim_after / 3));
+        let interval = UPKEEP.min(Patience::interval(self.subscription.claim_after));
+        let mut tick = tokio::time::interval(interval);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let wake = self.dispatch(Instant::now());
             self.finish_what_waits();
             self.read_on(&ask);
-            if self.more_to_claim && (0..self.keys.len()).all(|s| self.inbox.room_of(s) >= ROOM / 2) {
+            if self.more_to_claim
+                && !self.claiming
+                && (0..self.keys.len()).all(|s| self.inbox.room_of(s) >= ROOM / 2)
+            {
                 self.keep_house();
             }
             tokio::select! {
@@ -290,54 +302,6 @@ impl<H: Handler> Driver<H> {
         self.finishing = true;
         let (group, events) = (self.group.clone(), finish::next_call(&mut self.waiting));
         self.tasks.spawn(async move { Step::Finished(group.finish(events).await) });
-    }
-
-    fn keep_house(&mut self) {
-        if self.keeping_house || self.halted || !self.observation.ready() {
-            return;
-        }
-        self.keeping_house = true;
-        let share = |stream| Share {
-            held: self.inbox.held_of(stream),
-            seen: self.seen[stream],
-            room: self.inbox.room_of(stream),
-        };
-        let round = Round {
-            store: self.store.clone(),
-            subscription: self.subscription.clone(),
-            keys: self.keys.clone(),
-            cursors: self.cursors.clone(),
-            shares: (0..self.keys.len()).map(share).collect(),
-        };
-        self.tasks.spawn(async move { Step::Looked(Box::new(round.run().await)) });
-    }
-
-    pub(super) fn look_after(&mut self, found: Found) {
-        self.keeping_house = false;
-        self.more_to_claim = found.more;
-        if let Some(fault) = found.halted {
-            return self.halt(fault);
-        }
-        if let Some(e) = found.error {
-            // What was claimed may be lost with the answer: the pending list tells.
-            debug!(group = self.subscription.group, error = e, "upkeep failed, trying again");
-            self.anew = true;
-        } else {
-            self.observation.set_states(found.states);
-        }
-        for (stream, ids, until) in found.kept {
-            self.inbox.trust(stream, &ids, until);
-        }
-        for place in found.lost {
-            self.inbox.lost(place);
-        }
-        for (stream, entries) in found.claimed {
-            let claimed = self.inbox.insert(stream, entries, |_| None);
-            if claimed > 0 {
-                info!(group = self.subscription.group, stream = %self.subscription.streams[stream], entries = claimed, "claimed what another consumer left");
-                self.observation.count_claimed(stream, claimed);
-            }
-        }
     }
 
     /// Stops reading, lets handlers end within the bound, hands the rest back.

@@ -4,31 +4,36 @@
 //! ```text
 //!   reader ──batches──▶ driver ──events──▶ handlers ──outcomes──▶ finish (one call for many)
 //!             (XREADGROUP)  │  asks `ready`, unless it is known: are all earlier events finished?
-//!                           └─ upkeep: keeps its own entries alive, claims what the dead left
+//!                           └─ house: keeps its own entries alive, claims what the dead left
 //! ```
 //!
 //! The decisions (what may be handed out, what needs no question, how long to wait) are pure:
-//! [`inbox`], [`known`], [`backoff`].
+//! [`inbox`], [`known`], [`backoff`], [`patience`].
 //! Never drops an entry: whatever is read is finished, parked, or left pending for another consumer.
 
 mod accept;
 mod backoff;
+mod claim;
 mod driver;
 mod error;
 mod finish;
 mod hand;
+mod house;
 mod inbox;
 mod item;
 mod known;
 mod observe;
+mod patience;
 mod reader;
 mod ready;
 mod settle;
+mod start;
 mod upkeep;
 
 pub use accept::Accepted;
 pub use error::{SubscriptionError, SubscriptionErrorKind};
 pub use observe::{GroupState, Observation};
+pub use start::Start;
 
 use crate::{Event, EventStore, NewEvent, StreamName};
 use std::future::Future;
@@ -66,6 +71,7 @@ pub struct Subscription {
     pub(crate) group: String,
     pub(crate) consumer: String,
     pub(crate) streams: Vec<StreamName>,
+    pub(crate) start: Start,
     pub(crate) concurrency: usize,
     pub(crate) claim_after: Duration,
     pub(crate) shutdown: Duration,
@@ -83,6 +89,7 @@ impl Subscription {
             group: group.into(),
             consumer: consumer.into(),
             streams: Vec::new(),
+            start: Start::Beginning,
             concurrency: 16,
             claim_after: Duration::from_secs(30),
             shutdown: Duration::from_secs(5),
@@ -99,6 +106,14 @@ impl Subscription {
         self
     }
 
+    /// Where the group begins when it is read for the first time; default [`Start::Beginning`]. Each
+    /// value says when to choose it.
+    #[must_use]
+    pub fn start(mut self, start: Start) -> Self {
+        self.start = start;
+        self
+    }
+
     /// Events handled at once by this consumer; default 16. More where handlers wait for something.
     ///
     /// With 1, and as the only consumer of its group, all events are handled in the order of their
@@ -112,7 +127,13 @@ impl Subscription {
     }
 
     /// After how long without a sign of life a consumer's entries are claimed by others; default
-    /// 30 s. Shorter for a faster takeover, longer on servers that pause.
+    /// 30 s. Shorter for a faster takeover, longer where processes or servers pause.
+    ///
+    /// A consumer gives four signs of life in this time, and at least one a second. Who was late
+    /// itself, or comes anew, gives the others half of this time (5 s at most) before it claims
+    /// anything, so that a server that stood still costs nobody an entry. A process that stands still for
+    /// longer than this time does lose its entries, and its handlers may be at work on what another
+    /// consumer handles too: what they return is refused, what they did outside has happened.
     #[must_use]
     pub fn claim_after(mut self, after: Duration) -> Self {
         self.claim_after = after.max(Duration::from_millis(100));

@@ -83,6 +83,7 @@ pub(super) struct Reader {
     pub(super) subscription: Arc<Subscription>,
     pub(super) keys: Vec<String>,
     pub(super) cursors: String,
+    pub(super) clock: String,
     pub(super) waker: Waker,
 }
 
@@ -148,16 +149,17 @@ impl Reader {
         Ok((Some(connection), Read::Pending { entries, again }))
     }
 
-    /// A group that is lost goes on at its durable cursor, a new one begins with the log. Answers up
-    /// to which id what is finished may come again.
+    /// A group that is lost goes on at its durable cursor, a new one begins where it is asked to.
+    /// Answers up to which id what is finished may come again.
     async fn join(
         &self,
         number: usize,
         seen: Option<Id>,
     ) -> Result<Result<Id, SubscriptionError>, ReadError> {
         let (group, stream) = (&self.subscription.group, &self.subscription.streams[number]);
-        let keys = [self.keys[number].clone(), self.cursors.clone()];
-        let args = [group.clone(), stream.to_string(), upkeep::optional(seen)];
+        let keys = [self.keys[number].clone(), self.cursors.clone(), self.clock.clone()];
+        let start = self.subscription.start.word();
+        let args = [group.clone(), stream.to_string(), upkeep::optional(seen), start];
         let words = functions::call(&mut self.store.connection(), "join", &keys, &args).await?;
         let words = entry::words(words);
         match words.first().map(String::as_str) {

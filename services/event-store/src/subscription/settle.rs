@@ -1,6 +1,7 @@
 //! What becomes of an event: of what its handler said, of what the server answered. Decides what is
 //! next for it and changes the inbox; never waits for anything itself.
 
+use super::claim::Claimed;
 use super::driver::Driver;
 use super::finish::{Finish, Letter, Settled};
 use super::hand::{self, Handled};
@@ -32,6 +33,7 @@ pub(super) enum Step {
     Again(Finish),
     Parked(Place, Settled),
     Looked(Box<Found>),
+    Claimed(Claimed),
 }
 
 impl<H: Handler> Driver<H> {
@@ -67,12 +69,16 @@ impl<H: Handler> Driver<H> {
                         continue;
                     }
                     self.hands += usize::from(!finish.outputs.is_empty());
+                    if matches!(settled, Settled::Finished) {
+                        self.store.count_appended(&finish.outputs);
+                    }
                     self.settle(&finish.item, finish.place, settled);
                 }
             }
             Step::Again(finish) => self.waiting.push(finish),
             Step::Parked(place, settled) => self.settle_letter(place, &settled),
             Step::Looked(found) => self.look_after(*found),
+            Step::Claimed(claimed) => self.take_over(claimed),
         }
     }
 
@@ -149,7 +155,7 @@ impl<H: Handler> Driver<H> {
                     go.push((place, item));
                 }
                 "gap" => {
-                    info!(group = self.subscription.group, id = %place.0, stream = %item.event.stream, "an earlier event was trimmed or taken out of the group by hand; going on without it");
+                    info!(group = self.subscription.group, id = %place.0, stream = %item.event.stream, "an earlier event was trimmed, was taken out of the group by hand, or lies before its beginning; going on without it");
                     go.push((place, item));
                 }
                 "already" => self.waiting.push(Finish { place, item, outputs: Vec::new() }),

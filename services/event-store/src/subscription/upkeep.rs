@@ -1,16 +1,13 @@
-//! A consumer's housekeeping, about once a second: keeps its own entries alive, moves the durable
-//! cursor, looks how the group stands, claims what dead consumers left.
+//! A consumer's signs of life, about once a second: keeps its own entries alive, moves the durable
+//! cursor, looks how the group stands. Never claims anything, which may take long.
 
-use super::item::{Content, Entries};
 use super::{GroupState, Subscription, SubscriptionError};
 use crate::entry;
 use crate::error::ReadError;
 use crate::{EventStore, Id, functions};
-use redis::Value;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-const CLAIM_BATCH: usize = 100;
 /// An idle consumer without pending entries is removed after so many claim times.
 const FORGET_AFTER_CLAIM_TIMES: u128 = 20;
 
@@ -26,9 +23,11 @@ pub(super) struct Share {
     pub(super) held: Vec<Id>,
     /// The highest id that this consumer was given.
     pub(super) seen: Option<Id>,
-    /// How many more entries there is room for.
-    pub(super) room: usize,
 }
+
+/// Milliseconds by the server's clock.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ServerTime(pub(super) u64);
 
 /// What the housekeeping needs for one round.
 pub(super) struct Round {
@@ -43,9 +42,9 @@ pub(super) struct Round {
 /// What a round brought.
 #[derive(Default)]
 pub(super) struct Found {
-    pub(super) claimed: Vec<(usize, Entries)>,
-    /// There may be more to claim than there was room for.
-    pub(super) more: bool,
+    /// When the signs of life were asked for, and when the server saw the last of them; `None` when it
+    /// has not seen all.
+    pub(super) kept_at: Option<(Instant, ServerTime)>,
     pub(super) states: Vec<GroupState>,
     /// What was kept alive, per stream, and until when nobody can claim it.
     pub(super) kept: Vec<(usize, Vec<Id>, Instant)>,
@@ -58,24 +57,21 @@ pub(super) struct Found {
 impl Round {
     pub(super) async fn run(self) -> Found {
         let mut found = Found::default();
-        // First all that is alive, then what the dead left: a slow claim costs nobody an entry. A
-        // stream that fails must not keep the others from their turn.
+        let (asked, mut seen) = (Instant::now(), None);
+        // A stream that fails must not keep the others from their turn.
         for number in 0..self.keys.len() {
-            if let Err(e) = self.keep(number, &mut found).await {
-                found.error = Some(e.to_string());
+            match self.keep(number, &mut found).await {
+                Ok(time) => seen = Some(time),
+                Err(e) => found.error = Some(e.to_string()),
             }
         }
-        for number in 0..self.keys.len() {
-            if found.halted.is_none()
-                && let Err(e) = self.claim(number, &mut found).await
-            {
-                found.error = Some(e.to_string());
-            }
+        if found.error.is_none() && found.halted.is_none() {
+            found.kept_at = seen.map(|time| (asked, time));
         }
         found
     }
 
-    async fn keep(&self, number: usize, found: &mut Found) -> Result<(), ReadError> {
+    async fn keep(&self, number: usize, found: &mut Found) -> Result<ServerTime, ReadError> {
         let (s, share) = (&self.subscription, &self.shares[number]);
         let (stream, asked) = (&s.streams[number], Instant::now());
         let forget = s.claim_after.as_millis() * FORGET_AFTER_CLAIM_TIMES;
@@ -94,58 +90,23 @@ impl Round {
             Some("ok") => {}
             Some("back") => {
                 found.halted = Some(SubscriptionError::went_back(&s.group, stream, &words[1..]));
-                return Ok(());
+                return Ok(ServerTime(0));
             }
             _ => return Err(ReadError::malformed(format!("{stream}: the server answered {words:?}"))),
         }
         let number_at = |at: usize| words.get(at).and_then(|word| word.parse::<u64>().ok());
         let oldest = words.get(3).and_then(|id| id.parse::<Id>().ok());
+        let now = number_at(4).unwrap_or(0);
         found.states.push(GroupState {
             stream: stream.clone(),
             pending: number_at(1).unwrap_or(0),
             lag: number_at(2),
-            oldest_pending: oldest
-                .zip(number_at(4))
-                .map(|(id, now)| Duration::from_millis(now.saturating_sub(id.ms))),
+            oldest_pending: oldest.map(|id| Duration::from_millis(now.saturating_sub(id.ms))),
         });
         let lost: Vec<Id> = words.iter().skip(5).filter_map(|id| id.parse().ok()).collect();
         found.lost.extend(lost.into_iter().map(|id| (id, number)));
         found.kept.push((number, share.held.clone(), asked + s.claim_after));
-        Ok(())
-    }
-
-    /// Claims what has been idle too long, as far as there is room: what one cannot handle soon is
-    /// better claimed by another.
-    async fn claim(&self, number: usize, found: &mut Found) -> Result<(), ReadError> {
-        let s = &self.subscription;
-        let mut room = self.shares[number].room;
-        let mut from = "0-0".to_owned();
-        while room > 0 {
-            let claim: Value = redis::cmd("XAUTOCLAIM")
-                .arg(&self.keys[number])
-                .arg(&s.group)
-                .arg(&s.consumer)
-                .arg(s.claim_after.as_millis().to_string())
-                .arg(&from)
-                .arg("COUNT")
-                .arg(room.clamp(10, CLAIM_BATCH))
-                .query_async(&mut self.store.connection())
-                .await?;
-            let Value::Array(parts) = claim else { break };
-            let mut parts = parts.into_iter();
-            from = parts.next().and_then(entry::text).unwrap_or_default();
-            let entries = parts.next().map(entry::parse_entries).unwrap_or_default();
-            room = room.saturating_sub(entries.len());
-            if !entries.is_empty() {
-                let decoded = entries.iter().map(|raw| (raw.id, Content::of(raw, number, &s.streams)));
-                found.claimed.push((number, decoded.collect()));
-            }
-            if from.is_empty() || from == "0-0" {
-                return Ok(());
-            }
-        }
-        found.more = true;
-        Ok(())
+        Ok(ServerTime(now))
     }
 }
 

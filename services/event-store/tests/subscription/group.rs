@@ -201,3 +201,81 @@ async fn a_rolling_restart_under_load_handles_nothing_twice_and_delays_nothing_b
     let worst = delays.lock().unwrap().iter().max().copied().unwrap();
     assert!(worst < BOUND, "{worst:?}");
 }
+
+/// What a group that starts there handles of an entity with ten events, and of one that comes later.
+async fn begun(s: &Server, group: &str, start: Start) -> (Vec<u64>, Vec<u64>) {
+    let (before, after) = (format!("before {group}"), format!("after {group}"));
+    let seen = Seen::default();
+    let streams = [ACCOUNT.stream("created"), ACCOUNT.stream("updated")];
+    let one = || Subscription::new(group, "one").streams(streams.clone()).start(start);
+    let consumer = run(&s.store, one(), recorder(&seen));
+    eventually("the group is there", || async {
+        let info = s.store.inspect().groups(&streams).await.unwrap();
+        info.iter().any(|g| g.group == group && g.streams.len() == 2)
+    })
+    .await;
+    s.store.append(vec![put("updated", &before, 11)]).await.unwrap();
+    history(&s.store, &after, 2).await;
+    eventually("what comes later", || async { versions(&seen, &after) == [1, 2] }).await;
+    eventually("all is finished", || async { versions(&seen, &before).ends_with(&[11]) }).await;
+    consumer.stop().await;
+    (versions(&seen, &before), versions(&seen, &after))
+}
+
+#[tokio::test]
+async fn a_group_begins_with_the_log_or_after_an_id_or_now_and_is_held_up_by_nothing_before() {
+    let s = server().await;
+    let later = Id::new(u64::MAX >> 20, 0);
+    for (group, start) in [
+        ("all", Start::Beginning),
+        ("new", Start::Now),
+        ("some", Start::After(Id::ZERO)),
+        ("far", Start::After(later)),
+    ] {
+        let entity = format!("before {group}");
+        history(&s.store, &entity, 4).await;
+        let fourth = s.store.entity(ACCOUNT, &entity).await.unwrap().unwrap();
+        assert_eq!(fourth.version, 4);
+        let mut ids = Vec::new();
+        for n in 5..=10 {
+            ids.push(s.store.append(vec![put("updated", &entity, n)]).await.unwrap()[0].id);
+        }
+        let start = if group == "some" { Start::After(ids[3]) } else { start };
+        let first = match group {
+            "all" => 1,
+            "some" => 9,
+            _ => 11,
+        };
+        let (before, _) = begun(&s, group, start).await;
+        assert_eq!(before, (first..=11).collect::<Vec<u64>>(), "{group}");
+    }
+}
+
+#[tokio::test]
+async fn a_group_that_has_begun_goes_on_where_it_is_whatever_its_consumers_ask_for_later() {
+    let s = server().await;
+    history(&s.store, "a", 5).await;
+    let seen = Seen::default();
+    let only = |consumer: &str, start| {
+        Subscription::new("group", consumer).streams([ACCOUNT.stream("updated")]).start(start)
+    };
+    // Its first consumer is gone before it has handled anything, and the server loses the group.
+    let cancel = CancellationToken::new();
+    let first = s.store.subscribe(only("first", Start::Now));
+    let ready = first.observe();
+    let running = tokio::spawn(first.run(recorder(&seen), cancel.clone()));
+    eventually("the group is there", || async { ready.ready() }).await;
+    cancel.cancel();
+    running.await.unwrap().unwrap();
+    s.store.append(vec![put("updated", "a", 6)]).await.unwrap();
+    let _: i64 = s.command(&["XGROUP", "DESTROY", "events:account_updated", "group"]).await;
+    s.store.append(vec![put("closed", "a", 7)]).await.unwrap();
+
+    let both = [ACCOUNT.stream("updated"), ACCOUNT.stream("closed"), ACCOUNT.stream("created")];
+    let second = Subscription::new("group", "second").streams(both).start(Start::Beginning);
+    let second = run(&s.store, second, recorder(&seen));
+    s.store.append(vec![put("updated", "a", 8)]).await.unwrap();
+    eventually("it goes on", || async { versions(&seen, "a").len() == 3 }).await;
+    second.stop().await;
+    assert_eq!(versions(&seen, "a"), [6, 7, 8], "also what came to a stream that joined it later");
+}

@@ -13,7 +13,8 @@ mod support;
 
 use event_store::testing::{self, Lost, Proxy, Setup};
 use event_store::{
-    Event, EventStore, Id, NewEvent, Outcome, Select, Subscription, SubscriptionError, SubscriptionErrorKind,
+    Event, EventStore, Id, NewEvent, Outcome, Select, Start, Subscription, SubscriptionError,
+    SubscriptionErrorKind,
 };
 use serde_json::json;
 use std::collections::HashMap;

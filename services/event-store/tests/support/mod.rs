@@ -73,13 +73,16 @@ impl Server {
         match &self.redis {
             Running::Single(redis, _) => {
                 let client = redis::Client::open(redis.url())?;
-                let patient = redis::AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
+                let patient = redis::AsyncConnectionConfig::new()
+                    .set_connection_timeout(Some(PATIENCE))
+                    .set_response_timeout(Some(PATIENCE));
                 let mut connection: MultiplexedConnection =
                     client.get_multiplexed_async_connection_with_config(&patient).await?;
                 answer_of(&command, &mut connection).await
             }
             Running::Cluster(cluster) => {
                 let client = redis::cluster::ClusterClientBuilder::new(cluster.urls())
+                    .connection_timeout(PATIENCE)
                     .response_timeout(PATIENCE)
                     .build()?;
                 let mut connection: ClusterConnection = client.get_async_connection().await?;

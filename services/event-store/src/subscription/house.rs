@@ -1,0 +1,88 @@
+//! A consumer's housekeeping: signs of life, and then taking over what nobody gives any for. Two kinds of
+//! tasks, so that a claim that takes its time delays no sign of life.
+
+use super::Handler;
+use super::claim::{Claim, Claimed};
+use super::driver::Driver;
+use super::patience::Patience;
+use super::settle::Step;
+use super::upkeep::{Found, Round, ServerTime, Share};
+use std::time::Instant;
+use tracing::{debug, info};
+
+impl<H: Handler> Driver<H> {
+    pub(super) fn keep_house(&mut self) {
+        if self.keeping_house || self.halted || !self.observation.ready() {
+            return;
+        }
+        self.keeping_house = true;
+        let share = |stream| Share { held: self.inbox.held_of(stream), seen: self.seen[stream] };
+        let round = Round {
+            store: self.store.clone(),
+            subscription: self.subscription.clone(),
+            keys: self.keys.clone(),
+            cursors: self.cursors.clone(),
+            shares: (0..self.keys.len()).map(share).collect(),
+        };
+        self.tasks.spawn(async move { Step::Looked(Box::new(round.run().await)) });
+    }
+
+    pub(super) fn look_after(&mut self, found: Found) {
+        self.keeping_house = false;
+        if let Some(fault) = found.halted {
+            return self.halt(fault);
+        }
+        if let Some(e) = found.error {
+            // What is pending may have changed meanwhile: the pending list tells.
+            debug!(group = self.subscription.group, error = e, "upkeep failed, trying again");
+            self.anew = true;
+        } else {
+            self.observation.set_states(found.states);
+        }
+        for (stream, ids, until) in found.kept {
+            self.inbox.trust(stream, &ids, until);
+        }
+        for place in found.lost {
+            self.inbox.lost(place);
+        }
+        if let Some((asked, seen)) = found.kept_at {
+            self.patience.kept(asked);
+            self.claim(seen);
+        }
+    }
+
+    /// `seen` is when the server saw the own signs of life, by its clock.
+    fn claim(&mut self, seen: ServerTime) {
+        if self.claiming {
+            return;
+        }
+        (self.claiming, self.more_to_claim) = (true, false);
+        let within = Patience::interval(self.subscription.claim_after).as_millis();
+        let claim = Claim {
+            store: self.store.clone(),
+            subscription: self.subscription.clone(),
+            keys: self.keys.clone(),
+            rooms: (0..self.keys.len()).map(|stream| self.inbox.room_of(stream)).collect(),
+            least_idle: self.patience.least_idle(Instant::now()),
+            until: ServerTime(seen.0.saturating_add(u64::try_from(within).unwrap_or(u64::MAX))),
+        };
+        self.tasks.spawn(async move { Step::Claimed(claim.run().await) });
+    }
+
+    pub(super) fn take_over(&mut self, claimed: Claimed) {
+        self.claiming = false;
+        self.more_to_claim = claimed.more;
+        if let Some(e) = claimed.error {
+            // What was claimed may be lost with the answer: the pending list tells.
+            debug!(group = self.subscription.group, error = e, "cannot claim, trying again");
+            self.anew = true;
+        }
+        for (stream, entries) in claimed.entries {
+            let claimed = self.inbox.insert(stream, entries, |_| None);
+            if claimed > 0 {
+                info!(group = self.subscription.group, stream = %self.subscription.streams[stream], entries = claimed, "claimed what another consumer left");
+                self.observation.count_claimed(stream, claimed);
+            }
+        }
+    }
+}
