@@ -2,7 +2,11 @@
 //!
 //! Labels are bounded: kinds, resources, verbs and the names of error variants, never a shop or a message.
 
-use std::time::Duration;
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -83,6 +87,9 @@ pub struct Metrics {
     requests: Family<RequestLabels, Counter>,
     applies: Family<ApplyLabels, Counter>,
     shops: Gauge,
+    shops_ready: Gauge,
+    /// Namespace and name of those that are counted as ready.
+    ready: Arc<Mutex<HashSet<(String, String)>>>,
     leader: Gauge,
 }
 
@@ -128,6 +135,18 @@ impl Metrics {
         self.shops.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
+    /// Whether a shop is ready; one that is gone is not.
+    pub fn shop_ready(&self, namespace: &str, name: &str, is_ready: bool) {
+        let shop = (namespace.to_owned(), name.to_owned());
+        let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_ready {
+            ready.insert(shop);
+        } else {
+            ready.remove(&shop);
+        }
+        self.shops_ready.set(i64::try_from(ready.len()).unwrap_or(i64::MAX));
+    }
+
     /// Whether this replica leads.
     pub fn leads(&self, leads: bool) {
         self.leader.set(i64::from(leads));
@@ -149,7 +168,8 @@ impl Metrics {
             self.requests.clone(),
         );
         registry.register("applies", "Objects looked at, by kind and result", self.applies.clone());
-        registry.register("shops", "OrderShops in the cluster", self.shops.clone());
+        registry.register("shops", "OrderShops that this operator keeps", self.shops.clone());
+        registry.register("shops_ready", "OrderShops that are ready", self.shops_ready.clone());
         registry.register("leader", "Whether this replica leads", self.leader.clone());
         let mut text = String::new();
         encode(&mut text, &registry)?;
@@ -169,6 +189,9 @@ mod tests {
         metrics.requested("patch", "deployments");
         metrics.applied("Deployment", ApplyResult::Repaired);
         metrics.shops(3);
+        for (name, is_ready) in [("a", true), ("b", true), ("b", true), ("c", false), ("a", false)] {
+            metrics.shop_ready("ns", name, is_ready);
+        }
         metrics.leads(true);
         let text = metrics.text().unwrap();
         for line in [
@@ -178,6 +201,7 @@ mod tests {
             r#"ordershop_operator_api_requests_total{verb="patch",resource="deployments"} 1"#,
             r#"ordershop_operator_applies_total{kind="Deployment",result="repaired"} 1"#,
             "ordershop_operator_shops 3",
+            "ordershop_operator_shops_ready 1",
             "ordershop_operator_leader 1",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");

@@ -20,6 +20,7 @@ use super::{
     labels,
     plan::{self, Gate, Ownership, Plan},
     rollout::Rollout,
+    trouble::Trouble,
     validate::Owner,
 };
 use crate::{
@@ -36,6 +37,30 @@ pub struct Outcome {
     pub held: Vec<Held>,
     /// What was refused.
     pub failures: Vec<ApplyError>,
+    /// What keeps workloads from getting ready.
+    pub troubles: Vec<Trouble>,
+}
+
+impl Outcome {
+    /// The components whose workload is there and not as it should be yet, each with the image it should run.
+    #[must_use]
+    pub fn incomplete(&self, shop: &str) -> Vec<(String, String)> {
+        let Children { stateful_sets, deployments, .. } = &self.children;
+        let sets = stateful_sets
+            .iter()
+            .map(|set| (set.name_any(), Rollout::from(set), set.spec.as_ref().map(|spec| &spec.template)));
+        let deployments = deployments.iter().map(|deployment| {
+            let template = deployment.spec.as_ref().map(|spec| &spec.template);
+            (deployment.name_any(), Rollout::from(deployment), template)
+        });
+        sets.chain(deployments)
+            .filter(|(_, rollout, _)| !rollout.is_complete())
+            .filter_map(|(name, _, template)| {
+                let image = template?.spec.as_ref()?.containers.first()?.image.clone()?;
+                Some((labels::component(shop, &name).to_owned(), image))
+            })
+            .collect()
+    }
 }
 
 /// An object that waits.

@@ -7,7 +7,7 @@
 use std::fmt::Debug;
 
 use futures_util::try_join;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::{
     Api, Client, Resource,
     api::ListParams,
@@ -115,6 +115,19 @@ where
         .await
         .map_err(|source| FetchError::Children { kind: K::kind(&()).into_owned(), source })?;
     Ok(list.items)
+}
+
+/// The pods of some components, which are looked at only while these are not as they should be.
+pub async fn pods(
+    client: &Client,
+    namespace: &str,
+    shop: &str,
+    components: &[&str],
+) -> Result<Vec<Pod>, FetchError> {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let params = ListParams::default().labels(&labels::components_of(shop, components));
+    let listed = pods.list(&params).await;
+    Ok(listed.map_err(|source| FetchError::Children { kind: "Pod".to_owned(), source })?.items)
 }
 
 async fn smtp(

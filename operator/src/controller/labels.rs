@@ -24,6 +24,7 @@ pub const CONFIG_HASH: &str = "ordershop.dev/config-hash";
 pub const REDIS: &str = "redis";
 
 const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "ordershop-operator");
+const COMPONENT: &str = "app.kubernetes.io/component";
 const INSTANCE: &str = "app.kubernetes.io/instance";
 
 /// The name of a component's objects.
@@ -36,6 +37,12 @@ pub fn object_name(shop: &str, component: &str) -> String {
 #[must_use]
 pub fn component<'a>(shop: &str, object: &'a str) -> &'a str {
     object.strip_prefix(shop).and_then(|rest| rest.strip_prefix('-')).unwrap_or(object)
+}
+
+/// The component that an object with these labels belongs to.
+#[must_use]
+pub fn component_of(labels: &BTreeMap<String, String>) -> Option<&str> {
+    labels.get(COMPONENT).map(String::as_str)
 }
 
 /// All labels of a component's objects.
@@ -51,7 +58,7 @@ pub fn labels(shop: &str, component: &str) -> BTreeMap<String, String> {
 #[must_use]
 pub fn selector(shop: &str, component: &str) -> BTreeMap<String, String> {
     BTreeMap::from([
-        ("app.kubernetes.io/component".to_owned(), component.to_owned()),
+        (COMPONENT.to_owned(), component.to_owned()),
         (INSTANCE.to_owned(), shop.to_owned()),
         ("app.kubernetes.io/name".to_owned(), "ordershop".to_owned()),
     ])
@@ -74,6 +81,12 @@ pub fn managed() -> String {
 #[must_use]
 pub fn managed_for(shop: &str) -> String {
     format!("{},{INSTANCE}={shop}", managed())
+}
+
+/// Selects what the operator made for some components of one shop.
+#[must_use]
+pub fn components_of(shop: &str, components: &[&str]) -> String {
+    format!("{},{COMPONENT} in ({})", managed_for(shop), components.join(","))
 }
 
 /// The name of the shop that an object was made for.

@@ -11,7 +11,7 @@
 //! | 2 | [`validate`] | what does the spec mean? |
 //! | 3 | [`build`] | which objects should there be? |
 //! | 4 | [`apply`] | which of them have to be written now? ([`plan`], [`diff`], [`rollout`] decide) |
-//! | 5 | [`status`] | what is the shop now, and which change is worth an Event ([`transitions`])? |
+//! | 5 | [`status`] | what is the shop now, what keeps it ([`trouble`]), which change is worth an Event ([`transitions`])? |
 //!
 //! The watches carry metadata only: shops and children alike are read when they are reconciled, so the memory
 //! does not grow with the objects, and a shop that cannot be decoded does not stop the watch of the others.
@@ -30,6 +30,7 @@ pub mod rollout;
 pub mod scope;
 pub mod status;
 pub mod transitions;
+pub mod trouble;
 pub mod validate;
 mod watch;
 
@@ -39,6 +40,7 @@ mod tests;
 use std::{sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, StreamExt, future::join_all};
+use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Client, ResourceExt,
     api::ListParams,
@@ -85,8 +87,11 @@ pub async fn run(
             metrics.shops(readers.iter().map(Store::len).sum());
             match result {
                 Ok((shop, _)) => debug!(%shop, "reconciled"),
-                // A failed reconciliation was reported by `retry`; a shop that is gone is none.
-                Err(controller::Error::ReconcilerFailed(..) | controller::Error::ObjectNotFound(_)) => {}
+                // A failed reconciliation was reported where it failed.
+                Err(controller::Error::ReconcilerFailed(..)) => {}
+                Err(controller::Error::ObjectNotFound(shop)) => {
+                    metrics.shop_ready(shop.namespace.as_deref().unwrap_or_default(), &shop.name, false);
+                }
                 Err(error) => warn!(%error, "watching"),
             }
             std::future::ready(())
@@ -114,6 +119,8 @@ fn controller(
         );
     let controller = Controller::for_stream(shops, reader)
         .with_config(Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY));
+    // Pods are nobody's children here, but they know first what keeps a workload from getting ready.
+    let controller = watch::listed::<Pod>(controller, client, part);
     children::watched(controller, client, part)
 }
 

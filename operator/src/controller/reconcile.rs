@@ -1,9 +1,14 @@
 //! One reconciliation: the five steps in their order, and what their errors mean.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
+
+use jiff::Timestamp;
 
 use kube::{
     Client, Resource, ResourceExt,
@@ -13,19 +18,20 @@ use kube::{
         events::{Event, EventType, Recorder},
     },
 };
-use tracing::{Instrument, error, info, info_span, warn};
+use tracing::{Instrument, Span, debug, error, field, info, info_span, warn};
 
 use super::{
-    apply::{Applier, ApplyError},
+    apply::{Applier, ApplyError, Outcome},
     backoff::Backoff,
     build::{self, BuildError},
     fetch::{self, FetchError, Fetched},
     status::{self, StatusError},
     transitions::transitions,
-    validate::{self, Defaults},
+    trouble::{self, Trouble},
+    validate::{self, Defaults, Owner},
 };
 use crate::{
-    crd::{OrderShop, OrderShopStatus},
+    crd::{ConditionType, OrderShop, OrderShopStatus},
     metrics::{Metrics, ReconcileOutcome},
 };
 
@@ -35,6 +41,13 @@ const RESYNC: Duration = Duration::from_mins(10);
 /// How often a shop is looked at that uses a Secret: Secrets are not watched, since that would let the operator
 /// read all of them.
 const SECRET_RESYNC: Duration = Duration::from_secs(30);
+
+/// How long a reconciliation may take: a connection that was cut in the middle of an answer must not keep a shop
+/// waiting for ever.
+const LONGEST: Duration = Duration::from_mins(1);
+
+/// Numbers the reconciliations of this process, so that the log lines of one can be told from those of another.
+static NUMBER: AtomicU64 = AtomicU64::new(1);
 
 /// What the watch knows of a shop: its metadata. The rest is fetched.
 pub type Watched = PartialObjectMeta<OrderShop>;
@@ -68,6 +81,9 @@ pub enum ReconcileError {
     /// The fifth step failed.
     #[error(transparent)]
     Status(#[from] StatusError),
+    /// The API server answers too slowly.
+    #[error("not done within {LONGEST:?}")]
+    TimedOut,
 }
 
 impl ReconcileError {
@@ -79,6 +95,7 @@ impl ReconcileError {
             Self::Build(_) => "Build",
             Self::Apply(error) => error.reason(),
             Self::Status(_) => "WriteStatus",
+            Self::TimedOut => "TimedOut",
         }
     }
 }
@@ -86,19 +103,26 @@ impl ReconcileError {
 /// Reconciles one shop, counts and times it.
 pub async fn reconcile(watched: Arc<Watched>, context: Arc<Context>) -> Result<Action, ReconcileError> {
     let (namespace, name) = (watched.namespace().unwrap_or_default(), watched.name_any());
-    let span = info_span!("reconcile", namespace, shop = name);
+    let id = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let span = info_span!("reconcile", id, namespace, shop = name, generation = field::Empty);
     let started = Instant::now();
-    let result = Box::pin(steps(&context, &watched, &namespace, &name)).instrument(span).await;
+    let work = Box::pin(steps(&context, &watched, &namespace, &name)).instrument(span.clone());
+    let result = tokio::time::timeout(LONGEST, work).await.unwrap_or(Err(ReconcileError::TimedOut));
     let outcome = match &result {
         Ok((_, outcome)) => {
             context.backoff.succeeded(&namespace, &name);
+            span.in_scope(|| debug!(?outcome, "done"));
             *outcome
         }
         Err(error) => {
             context.metrics.failed(error.reason());
+            span.in_scope(|| warn!(reason = error.reason(), %error, "failed"));
             ReconcileOutcome::Error
         }
     };
+    if matches!(outcome, ReconcileOutcome::Gone | ReconcileOutcome::Invalid) {
+        context.metrics.shop_ready(&namespace, &name, false);
+    }
     context.metrics.reconciled(outcome, started.elapsed());
     result.map(|(action, _)| action)
 }
@@ -109,7 +133,7 @@ pub async fn reconcile(watched: Arc<Watched>, context: Arc<Context>) -> Result<A
 pub fn retry(watched: Arc<Watched>, error: &ReconcileError, context: Arc<Context>) -> Action {
     let (namespace, name) = (watched.namespace().unwrap_or_default(), watched.name_any());
     let delay = context.backoff.failed(&namespace, &name);
-    warn!(namespace, shop = name, reason = error.reason(), %error, ?delay, "tried again later");
+    info!(namespace, shop = name, reason = error.reason(), ?delay, "tried again later");
     Action::requeue(delay)
 }
 
@@ -131,6 +155,7 @@ async fn steps(
     };
     let Fetched { shop, live, smtp } = fetched;
     let old = shop.status.clone().unwrap_or_default();
+    Span::current().record("generation", shop.meta().generation);
 
     let valid = match validate::validate(&shop, defaults, smtp.as_ref()) {
         Ok(valid) => valid,
@@ -150,15 +175,33 @@ async fn steps(
         ran_once: old.version.is_some(),
     };
     let mut outcome = applier.apply(prepared, live).await;
+    outcome.troubles = troubles(client, &valid.owner, &outcome).await?;
     let new = status::status(&old, &valid, &outcome, &now());
     report(context, &shop, &old, &new).await?;
+    metrics.shop_ready(namespace, name, new.is(ConditionType::Ready));
 
     // The status names all of them; the first is as good as any to be tried again for.
     if !outcome.failures.is_empty() {
         return Err(outcome.failures.swap_remove(0).into());
     }
     let resync = if valid.smtp.is_some() { SECRET_RESYNC } else { RESYNC };
-    Ok((Action::requeue(resync), ReconcileOutcome::Success))
+    let again = status::look_again(&new, Timestamp::now()).map_or(resync, |again| again.min(resync));
+    Ok((Action::requeue(again), ReconcileOutcome::Success))
+}
+
+/// What keeps the workloads that are not as they should be; nothing is asked when all are.
+async fn troubles(client: &Client, owner: &Owner, outcome: &Outcome) -> Result<Vec<Trouble>, FetchError> {
+    let incomplete = outcome.incomplete(&owner.name);
+    if incomplete.is_empty() {
+        return Ok(Vec::new());
+    }
+    let names: Vec<_> = incomplete.iter().map(|(name, _)| name.as_str()).collect();
+    let pods = fetch::pods(client, &owner.namespace, &owner.name, &names).await?;
+    let image = |component: &str| {
+        let found = incomplete.iter().find(|(name, _)| name == component);
+        found.map(|(_, image)| image.as_str())
+    };
+    Ok(trouble::troubles(&pods, image, Timestamp::now()))
 }
 
 /// Writes the status if it changed, and the Events of what changed in it.
@@ -201,5 +244,5 @@ async fn publish(context: &Context, event: &Event, shop: k8s_openapi::api::core:
 
 /// The time as conditions have it.
 fn now() -> String {
-    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

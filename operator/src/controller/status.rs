@@ -3,6 +3,9 @@
 //! The computation is pure; conditions keep the time of their last transition. Nothing here looks at what was
 //! merely prepared.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{Patch, PatchParams},
@@ -14,6 +17,7 @@ use super::{
     children::{Applied, Children, named},
     labels,
     rollout::Rollout,
+    trouble,
     validate::{Owner, ValidShop, ValidateError},
 };
 use crate::{
@@ -138,6 +142,17 @@ pub fn invalid(
     status
 }
 
+/// When a shop is looked at again that is not ready, although nothing was seen to change: soon after it came to
+/// be so, then ever more seldom. `None`: it is ready.
+#[must_use]
+pub fn look_again(status: &OrderShopStatus, now: Timestamp) -> Option<Duration> {
+    let ready =
+        status.condition(ConditionType::Ready).filter(|ready| ready.status != ConditionStatus::True)?;
+    let since: Timestamp = ready.last_transition_time.parse().unwrap_or(now);
+    let age = Duration::try_from(now.duration_since(since)).unwrap_or_default();
+    Some((age / 2).max(trouble::WAITS_FOR_A_NODE))
+}
+
 /// Writes the status when it is not what the shop has.
 pub async fn write(client: &Client, shop: &OrderShop, status: &OrderShopStatus) -> Result<bool, StatusError> {
     if shop.status.as_ref() == Some(status) {
@@ -218,14 +233,18 @@ fn redis_ready(redis: Option<&Rollout>) -> Found {
 fn degraded(shop: &ValidShop, outcome: &Outcome, redis: Option<&Rollout>, services: &[Running]) -> Found {
     let refused = outcome.failures.iter().map(|failure| (failure.reason(), failure.to_string()));
     let problems = shop.problems.iter().map(|problem| (problem.reason(), problem.to_string()));
+    let troubles = outcome.troubles.iter().map(|trouble| (trouble.cause.reason(), trouble.message.clone()));
+    // What is known from the pods says more than that a deadline has passed.
+    let explained = |name: &str| outcome.troubles.iter().any(|trouble| trouble.component == name);
     let stuck = services
         .iter()
         .map(|running| (running.service.name(), running.rollout.as_ref()))
         .chain([(labels::REDIS, redis)])
+        .filter(|(name, _)| !explained(name))
         .filter_map(|(name, rollout)| {
             Some(("RolloutFailed", format!("{name}: {}", rollout?.failure.as_ref()?)))
         });
-    let all: Vec<_> = refused.chain(problems).chain(stuck).collect();
+    let all: Vec<_> = refused.chain(problems).chain(troubles).chain(stuck).collect();
     match all.first() {
         None => Found::new(false, "AsExpected", ""),
         Some((reason, _)) => Found::new(true, reason, join(all.iter().map(|(_, message)| message.clone()))),

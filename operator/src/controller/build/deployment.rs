@@ -5,7 +5,7 @@ use k8s_openapi::{
         apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
         core::v1::{
             ConfigMapEnvSource, Container, ContainerPort, EnvFromSource, EnvVar, EnvVarSource, HTTPGetAction,
-            ObjectFieldSelector, Probe, SecretKeySelector,
+            Lifecycle, LifecycleHandler, ObjectFieldSelector, Probe, SecretKeySelector, SleepAction,
         },
     },
     apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
@@ -28,6 +28,9 @@ const USER: User = User { id: 65532, owns_volumes: false };
 
 /// After this long without progress a rollout counts as failed.
 const PROGRESS_DEADLINE_SECONDS: i32 = 120;
+
+/// How long a pod that is to go still takes requests: until every node has taken it out of its Services.
+const PRE_STOP_SECONDS: i64 = 3;
 
 /// One Deployment per service.
 pub(in crate::controller) fn deployments(shop: &ValidShop) -> Vec<Deployment> {
@@ -108,6 +111,14 @@ fn container(shop: &ValidShop, service: &ValidService) -> Container {
         resources: Some(pod::resources(&service.resources)),
         startup_probe: Some(startup),
         readiness_probe: Some(readiness),
+        // The others learn a moment later than the pod that it goes: until then it takes their requests.
+        lifecycle: service.service.http().map(|_| Lifecycle {
+            pre_stop: Some(LifecycleHandler {
+                sleep: Some(SleepAction { seconds: PRE_STOP_SECONDS }),
+                ..LifecycleHandler::default()
+            }),
+            ..Lifecycle::default()
+        }),
         liveness_probe: Some(liveness),
         ..Container::default()
     }

@@ -65,6 +65,8 @@ pub(super) fn template(
             }),
             termination_grace_period_seconds: Some(TERMINATION_GRACE_SECONDS),
             containers: vec![Container {
+                // The end of the log of a process that fails stands in its pod's status then.
+                termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
                 image_pull_policy: Some(shop.pull_policy.as_str().to_owned()),
                 security_context: Some(SecurityContext {
                     allow_privilege_escalation: Some(false),

@@ -307,3 +307,15 @@ fn the_same_spec_builds_the_same_objects() {
     let json = |children: Children<Prepared>| serde_json::to_string(&children.deployments).unwrap();
     assert_eq!(json(built("{}")), json(built("{}")));
 }
+
+/// Otherwise an upgrade of the operator would roll every shop, also one that is to stay as it is.
+#[test]
+fn nothing_in_the_objects_depends_on_the_operators_own_version() {
+    let built = built("{}");
+    for (kind, metadata) in built.metadata() {
+        let text = serde_json::to_string(metadata).unwrap();
+        assert!(!text.contains(env!("CARGO_PKG_VERSION")), "{kind}: {text}");
+    }
+    let pods = serde_json::to_string(&built.deployments).unwrap();
+    assert!(!pods.contains(env!("CARGO_PKG_VERSION")), "{pods}");
+}

@@ -9,6 +9,7 @@ use crate::controller::{
         self,
         tests::{defaults, shop},
     },
+    trouble::{Cause, Trouble},
     validate::validate,
 };
 
@@ -119,6 +120,39 @@ fn a_stuck_rollout_degrades_the_shop_with_what_kubernetes_says() {
     let status = of(&valid, &outcome);
     assert!(status.is(ConditionType::Degraded));
     assert_eq!(ready(&status), ("RolloutFailed", "order: timed out progressing"));
+}
+
+#[test]
+fn what_the_pods_say_is_told_instead_of_a_deadline_that_has_passed() {
+    let (valid, mut outcome) = running_shop("{}");
+    let stuck = json!([{"type": "Progressing", "status": "False", "message": "timed out progressing"}]);
+    change(&mut outcome, "shop-crm", &json!({"conditions": stuck, "replicas": 2}));
+    assert_eq!(
+        outcome.incomplete("shop"),
+        [("crm".to_owned(), "registry.test/shop/ordershop-crm:1.2.3".to_owned())]
+    );
+    outcome.troubles = vec![Trouble {
+        component: "crm".to_owned(),
+        cause: Cause::Image,
+        message: "crm: image not found: x".to_owned(),
+    }];
+    let status = of(&valid, &outcome);
+    assert_eq!(holding(&status), ["Available", "Progressing", "Degraded", "RedisReady"]);
+    assert_eq!(ready(&status), ("ImageNotPulled", "crm: image not found: x"));
+}
+
+#[test]
+fn a_shop_that_is_not_ready_is_looked_at_soon_and_then_ever_more_seldom() {
+    let (valid, mut outcome) = running_shop("{}");
+    let at = |time: &str| time.parse::<Timestamp>().unwrap();
+    assert_eq!(look_again(&of(&valid, &outcome), at("2026-01-01T00:00:05Z")), None);
+    change(&mut outcome, "shop-order", &json!({"availableReplicas": 0}));
+    let status = of(&valid, &outcome);
+    let seconds = |time: &str| look_again(&status, at(time)).unwrap().as_secs();
+    assert_eq!(
+        ["00:00:05", "00:01:00", "01:00:00"].map(|time| seconds(&format!("2026-01-01T{time}Z"))),
+        [10, 30, 1800]
+    );
 }
 
 #[test]

@@ -15,6 +15,7 @@ use self::server::Server;
 use super::{
     backoff::Backoff,
     build::tests::{defaults, shop},
+    labels,
     reconcile::{Context, ReconcileError, Watched, reconcile},
     watch::shops_of,
 };
@@ -254,6 +255,36 @@ async fn an_object_that_is_refused_does_not_stop_the_others() {
         "registry.test/shop/ordershop-crm:next"
     );
     assert_eq!(trial.condition("Degraded").1, "ApplyRefused");
+}
+
+#[tokio::test]
+async fn pods_are_looked_at_only_while_something_is_not_as_it_should_be() {
+    let trial = Trial::running("{}").await;
+    trial.edit_spec(|spec| spec["services"]["crm"]["image"] = json!("nowhere/crm:1"));
+    trial.server.put(
+        "pods/shop-crm-1",
+        json!({
+            "metadata": {"name": "shop-crm-1", "labels": labels::labels("shop", "crm")},
+            "spec": {"containers": [{"name": "crm", "image": "nowhere/crm:1"}]},
+            "status": {"containerStatuses": [{"name": "crm", "image": "nowhere/crm:1", "imageID": "",
+                "ready": false, "restartCount": 0,
+                "state": {"waiting": {"reason": "ErrImagePull", "message": "not found"}}}]},
+        }),
+    );
+    trial.reconcile().await.unwrap();
+    assert_eq!(trial.condition("Degraded"), ("True".to_owned(), "ImageNotPulled".to_owned()));
+    assert!(trial.server.requests().contains(&"GET pods".to_owned()));
+
+    trial
+        .edit_spec(|spec| spec["services"]["crm"]["image"] = json!("registry.test/shop/ordershop-crm:1.2.3"));
+    trial.reconcile().await.unwrap();
+    assert_eq!(trial.condition("Degraded").0, "False", "the pod of the bad image is on its way out");
+    trial.server.run("deployments");
+    trial.reconcile().await.unwrap();
+    assert_eq!(trial.condition("Ready").0, "True");
+    trial.server.requests();
+    trial.reconcile().await.unwrap();
+    assert_eq!(sorted(trial.server.requests()), READS);
 }
 
 #[tokio::test]
