@@ -7,7 +7,7 @@ use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
 use kube::ResourceExt;
 use kube::api::{DynamicObject, ListParams};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 /// The nine services.
@@ -98,10 +98,16 @@ impl Children {
         self.0.keys().filter(|name| name.split(' ').next() == Some(kind)).count()
     }
 
+    /// All objects that were made, removed or written between this snapshot and a later one.
+    #[must_use]
+    pub fn differences(&self, later: &Self) -> BTreeSet<String> {
+        let names = self.0.keys().chain(later.0.keys());
+        names.filter(|name| self.0.get(*name) != later.0.get(*name)).cloned().collect()
+    }
+
     /// An object that was made, removed or written between this snapshot and a later one.
     #[must_use]
     pub fn first_difference(&self, later: &Self) -> Option<String> {
-        let names = self.0.keys().chain(later.0.keys());
-        names.into_iter().find(|name| self.0.get(*name) != later.0.get(*name)).cloned()
+        self.differences(later).pop_first()
     }
 }

@@ -9,13 +9,22 @@ mod forward;
 mod gateway;
 mod helm;
 mod namespace;
+mod operator;
+mod proxy;
 mod redis;
+mod sampler;
 mod shop;
+mod traffic;
+mod version;
 
 pub use children::{Children, SERVICES};
 pub use helm::{OPERATOR_NAMESPACE, RELEASE, Release, revisions};
 pub use namespace::Namespace;
+pub use operator::{Memory, Operator, with_own_operators};
+pub use proxy::Proxy;
+pub use sampler::Sampler;
 pub use shop::{SHOP, Shop, order_shops};
+pub use traffic::{Counts, Traffic};
 
 use anyhow::{Context, Result};
 use futures_util::FutureExt;

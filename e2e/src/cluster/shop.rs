@@ -34,15 +34,32 @@ impl Shop {
 
     /// Applies the shop that has every default: `spec: {}`.
     pub async fn apply(&self) -> Result<()> {
+        self.apply_spec(SHOP, &json!({})).await
+    }
+
+    /// Applies a shop with this name and spec.
+    pub async fn apply_spec(&self, name: &str, spec: &Value) -> Result<()> {
         let object = json!({
             "apiVersion": "ordershop.dev/v1alpha1",
             "kind": "OrderShop",
-            "metadata": {"name": SHOP},
-            "spec": {},
+            "metadata": {"name": name},
+            "spec": spec,
         });
         let how = PatchParams::apply(MANAGER).force();
-        self.api().patch(SHOP, &how, &Patch::Apply(object)).await.context("cannot apply the OrderShop")?;
+        self.api().patch(name, &how, &Patch::Apply(object)).await.context("cannot apply the OrderShop")?;
         Ok(())
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// All shops of the namespace.
+    #[must_use]
+    pub fn order_shops(&self) -> Api<DynamicObject> {
+        self.api()
     }
 
     /// A merge patch of the resource; what it is afterwards.

@@ -10,7 +10,7 @@ mod record;
 
 use super::cargo::CargoTest;
 use super::libtest::Counts;
-use crate::{cluster, step::step, tools, tools::Run};
+use crate::{build, cache, cluster, step::step, tools, tools::Run};
 use anyhow::{Context, Result, bail};
 use one::{Outcome, Ran, Setting, Test};
 use plan::{PROGRAMS, Program};
@@ -93,6 +93,13 @@ fn prepare(scratch: &Path, full: bool) -> Result<(Setting, bool)> {
     if !local && std::env::var_os("ORDERSHOP_HELM").is_none() {
         // `cargo xtask helm` is that of our own cluster.
         envs.push(("ORDERSHOP_HELM", OsString::from("helm")));
+    }
+    if full {
+        // Some of the long tests start operators of their own.
+        let mut build = build::cargo();
+        build.args(["build", "--locked", "--package", "ordershop-operator"]).current_dir(tools::root());
+        build.env("CARGO_TARGET_DIR", cache::target_dir()?);
+        step("the operator built", || build.run())?;
     }
     let folder = tools::root().join("e2e");
     Ok((Setting { folder, scratch: scratch.to_owned(), envs, full }, local))

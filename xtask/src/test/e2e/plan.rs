@@ -15,9 +15,12 @@ const fn program(name: &'static str, at_once: usize) -> Program {
 }
 
 /// In the order in which they run. `chart` comes last and alone: it takes the operator away and brings it back.
-pub(super) const PROGRAMS: [Program; 4] = [
+pub(super) const PROGRAMS: [Program; 6] = [
     Program { name: "readme", at_once: 1, local: true },
     program("cluster", 2),
+    program("rollout", 1),
+    // Its operators are the only ones.
+    program("life", 1),
     program("shared", 1),
     program("chart", 1),
 ];
