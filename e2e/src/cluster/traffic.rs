@@ -95,11 +95,12 @@ async fn run(url: String, client: usize, done: Arc<AtomicBool>, counts: Arc<Mute
         turn += 1;
         let http = if client < CLIENTS { kept.clone() } else { Client::new() };
         let name = format!("Customer{client}x{turn}");
-        let outcome = if turn % 2 == 0 { create(&http, &url, &name).await } else { read(&http, &url).await };
+        let writes = turn.is_multiple_of(2);
+        let outcome = if writes { create(&http, &url, &name).await } else { read(&http, &url).await };
         {
             let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
             match outcome {
-                Ok(()) if turn % 2 == 0 => counts.created.push(name),
+                Ok(()) if writes => counts.created.push(name),
                 Ok(()) => counts.reads += 1,
                 Err(error) => counts.lost.push(format!("{name}: {error:#}")),
             }
