@@ -172,6 +172,15 @@ impl Recorder {
     }
 }
 
+impl History {
+    /// The faults that the harness could not do or undo.
+    #[must_use]
+    pub fn troubles(&self) -> Vec<String> {
+        let trouble = |done: &Done| Some(format!("{}: {}", done.fault.name(), done.trouble.as_ref()?));
+        self.faults.iter().filter_map(trouble).collect()
+    }
+}
+
 impl Request {
     /// A read.
     #[must_use]

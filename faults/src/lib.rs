@@ -14,6 +14,7 @@
 
 pub mod accountant;
 pub mod books;
+pub mod cli;
 pub mod history;
 pub mod inject;
 pub mod load;

@@ -21,8 +21,6 @@ const REST_WITHIN: Duration = Duration::from_mins(2);
 /// How a run is done.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The folder of the services' programs.
-    pub binaries: PathBuf,
     /// Where history, logs and data go; it must be empty.
     pub folder: PathBuf,
     /// The seed.
@@ -35,24 +33,17 @@ pub struct Settings {
     pub schedule: Schedule,
 }
 
-/// Does a run. An error means that there is no verdict.
-pub async fn run(settings: &Settings) -> Result<(Report, Books)> {
+/// Does a run with the services' programs of this folder. An error means that there is no verdict.
+pub async fn run(settings: &Settings, binaries: &Path) -> Result<(Report, Books)> {
     let recorder = Arc::new(Recorder::create(&settings.folder.join("history.ndjson"), settings.seed)?);
-    let mut shop = Shop::start(&settings.binaries, &settings.folder, settings.schedule.fsync).await?;
+    let mut shop = Shop::start(binaries, &settings.folder, settings.schedule.fsync).await?;
     let proxy = Proxy::start(shop.redis.port()).await?;
     shop.set_redis_url(proxy.url());
     shop.open().await?;
 
     let load = Load::new(recorder.clone(), shop.url(), settings.seed)?;
-    load.begin().await?;
-    let clients: Vec<_> = (0..settings.clients).map(|n| tokio::spawn(load.clone().client(n))).collect();
-    let end = tokio::time::Instant::now() + settings.length;
-    inject::run(&mut shop, &proxy, &recorder, &settings.schedule, settings.seed).await;
-    tokio::time::sleep_until(end).await;
-    load.stop();
-    for client in clients {
-        client.await.context("a client")?;
-    }
+    let faults = inject::run(&mut shop, &proxy, &recorder, &settings.schedule, settings.seed);
+    load.during(settings.clients, settings.length, faults).await?;
 
     let mut troubles = Vec::new();
     if let Err(error) = shop.until_ready().await {
@@ -65,13 +56,12 @@ pub async fn run(settings: &Settings) -> Result<(Report, Books)> {
         .flat_map(|done| &done.poison)
         .map(|poison| (poison.stream.clone(), poison.id.clone()))
         .collect();
-    let books = at_rest(&shop, &poisoned).await?;
-    troubles.extend(
-        history
-            .faults
-            .iter()
-            .filter_map(|done| Some(format!("{}: {}", done.fault.name(), done.trouble.as_ref()?))),
-    );
+    let read = async || {
+        let mut connection = shop.redis.connection().await?;
+        books::read(&mut connection, &shop.sink.mails()?, &poisoned).await
+    };
+    let books = at_rest(REST_WITHIN, read).await?;
+    troubles.extend(history.troubles());
     troubles.extend(shop.crashed().iter().map(|service| format!("{service} ended by itself")));
     shop.close().await?;
     let lines = audit(&history, &books);
@@ -79,17 +69,13 @@ pub async fn run(settings: &Settings) -> Result<(Report, Books)> {
 }
 
 /// The books as soon as nothing changes any more, or when that takes too long: then they tell what is stuck.
-async fn at_rest(shop: &Shop, poisoned: &BTreeSet<(String, String)>) -> Result<Books> {
-    let deadline = Instant::now() + REST_WITHIN;
-    let mut connection = shop.redis.connection().await?;
-    loop {
-        let books = books::read(&mut connection, &shop.sink.mails()?, poisoned).await?;
-        if rests(&books) || Instant::now() > deadline {
-            // What was read while something moved is read once more.
-            return books::read(&mut connection, &shop.sink.mails()?, poisoned).await;
-        }
+pub async fn at_rest(within: Duration, read: impl AsyncFn() -> Result<Books>) -> Result<Books> {
+    let deadline = Instant::now() + within;
+    while !read().await.is_ok_and(|books| rests(&books)) && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
+    // What was read while something moved is read once more.
+    read().await
 }
 
 fn rests(books: &Books) -> bool {

@@ -3,6 +3,10 @@
 //! Every kind of fault stands once in a deck that the seed shuffles. A run deals from it; the next seed goes on
 //! where this one ends, so that a few seeds in a row have seen every kind.
 
+mod cluster;
+
+pub use cluster::{OnCluster, on_cluster};
+
 use crate::rng::Rng;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -61,6 +65,12 @@ pub enum Fault {
         /// For how long.
         ms: u64,
     },
+    /// The next version of inventory and order, which writes another schema, beside the old one, then instead of
+    /// it. A second time in one run both are the next one.
+    Upgrade {
+        /// How long both are there.
+        ms: u64,
+    },
     /// XGROUP DESTROY on all streams of a group.
     GroupDestroyed {
         /// Which.
@@ -105,6 +115,8 @@ pub enum Fault {
     },
     /// Everything that the read model holds is deleted.
     Rebuild,
+    /// What only a cluster has.
+    OnCluster(OnCluster),
     /// Something is wrong between the services and Redis.
     Net {
         /// What.
@@ -158,12 +170,22 @@ pub struct Schedule {
     pub steps: Vec<(Duration, Fault)>,
 }
 
-/// How many kinds of faults there are.
-pub const KINDS: usize = 19;
+/// How many kinds of faults nine processes have.
+const KINDS: usize = 20;
 
-/// The schedule of a seed for a run of this length: a fault every `every`.
+/// The schedule of a seed on nine processes for a run of this length: a fault every `every`.
 #[must_use]
 pub fn schedule(seed: u64, length: Duration, every: Duration) -> Schedule {
+    dealt(seed, length, every, KINDS, fault)
+}
+
+fn dealt(
+    seed: u64,
+    length: Duration,
+    every: Duration,
+    kinds: usize,
+    fault: impl Fn(usize, &mut Rng) -> Fault,
+) -> Schedule {
     let mut rng = Rng::new(seed, 1);
     let fsync = if seed.is_multiple_of(2) { Fsync::Everysec } else { Fsync::Always };
     let quiet = every / 2;
@@ -173,21 +195,24 @@ pub fn schedule(seed: u64, length: Duration, every: Duration) -> Schedule {
     for number in 0..count {
         let jitter = Duration::from_millis(rng.below(u64::try_from(every.as_millis()).unwrap_or(0) / 2));
         let at = quiet + every * u32::try_from(number).unwrap_or(0) + jitter;
-        steps.push((at, fault(dealt(seed, number, count), &mut rng)));
+        steps.push((at, fault(card(seed, number, count, kinds), &mut rng)));
     }
     Schedule { fsync, steps }
 }
 
 /// The kind that stands at this place of the endless row of shuffled decks, of which every seed has `count`.
-fn dealt(seed: u64, number: usize, count: usize) -> usize {
+fn card(seed: u64, number: usize, count: usize, kinds: usize) -> usize {
     let place = usize::try_from(seed).unwrap_or(0).wrapping_mul(count).wrapping_add(number);
-    let mut deck: [usize; KINDS] = std::array::from_fn(|kind| kind);
-    Rng::new(u64::try_from(place / KINDS).unwrap_or(0), 2).shuffle(&mut deck);
-    deck[place % KINDS]
+    let mut deck: Vec<usize> = (0..kinds).collect();
+    Rng::new(u64::try_from(place / kinds).unwrap_or(0), 2).shuffle(&mut deck);
+    deck[place % kinds]
+}
+
+fn any(rng: &mut Rng, of: &[&str]) -> String {
+    rng.pick(of).copied().unwrap_or_default().to_owned()
 }
 
 fn fault(kind: usize, rng: &mut Rng) -> Fault {
-    let any = |rng: &mut Rng, of: &[&str]| rng.pick(of).copied().unwrap_or_default().to_owned();
     match kind {
         0..=2 => Fault::Kill {
             service: any(rng, &SERVICES),
@@ -214,6 +239,7 @@ fn fault(kind: usize, rng: &mut Rng) -> Fault {
         16 if rng.chance(50) => Fault::MailDown { ms: rng.between(500, 3000) },
         16 => Fault::MailSlow { ms: rng.between(1000, 5000) },
         17 => Fault::Rebuild,
+        18 => Fault::Upgrade { ms: rng.between(2000, 4000) },
         _ => {
             let how = [Net::Cut, Net::DropReplies, Net::Delay, Net::Split];
             Fault::Net { how: rng.pick(&how).copied().unwrap_or(Net::Cut), ms: rng.between(1500, 4000) }
@@ -235,6 +261,7 @@ impl Fault {
             Self::RedisPause { stopped: false, .. } => "Redis paused for 5 s".to_owned(),
             Self::Cut => "all connections of Redis closed".to_owned(),
             Self::Scale { service, to, .. } => format!("{service} 1 → {to} → 1"),
+            Self::Upgrade { .. } => "old and next version side by side".to_owned(),
             Self::GroupDestroyed { group } => format!("group destroyed: {group}"),
             Self::Poison { .. } => "poisoned entries".to_owned(),
             Self::OutOfMemory { .. } => "Redis out of memory".to_owned(),
@@ -245,6 +272,7 @@ impl Fault {
             Self::MailDown { .. } => "mail server killed".to_owned(),
             Self::MailSlow { .. } => "mail server slow".to_owned(),
             Self::Rebuild => "read model wiped".to_owned(),
+            Self::OnCluster(fault) => fault.name(),
             Self::Net { how: Net::Cut, .. } => "network: connections cut".to_owned(),
             Self::Net { how: Net::DropReplies, .. } => "network: replies dropped".to_owned(),
             Self::Net { how: Net::Delay, .. } => "network: delayed".to_owned(),
@@ -272,7 +300,7 @@ mod tests {
         let count = schedule(0, LENGTH, EVERY).steps.len();
         let first = u64::try_from(KINDS).unwrap();
         let seen: BTreeSet<usize> = (first..first + 4)
-            .flat_map(|seed| (0..count).map(move |number| dealt(seed, number, count)))
+            .flat_map(|seed| (0..count).map(move |number| card(seed, number, count, KINDS)))
             .collect();
         assert_eq!(seen.len(), KINDS);
     }

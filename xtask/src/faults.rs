@@ -5,11 +5,14 @@ use crate::demo::plan::SERVICES;
 use crate::step::step;
 use crate::{build, cache, tools};
 use anyhow::{Context, Result, bail};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 /// What the harness needs of Debian: a Redis, the mail server, and what signals and bounds processes.
 pub(crate) const PACKAGES: [&str; 3] = ["redis-server", "python3-aiosmtpd", "util-linux"];
+
+/// The services of which there is a next version, with another schema: it runs beside the usual one.
+const NEXT: [&str; 2] = ["inventory", "order"];
 
 /// Options of `cargo xtask faults`.
 #[derive(clap::Args)]
@@ -39,8 +42,7 @@ pub(crate) struct Args {
 
 /// Runs the seeds; an error when something did not add up.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let (harness, binaries) = ready()?;
-    let mut command = Command::new(harness);
+    let mut command = on_processes()?;
     for (name, value) in
         [("--seed", args.seed), ("--seeds", args.seeds), ("--seconds", args.seconds), ("--every", args.every)]
     {
@@ -55,7 +57,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if args.keep {
         command.arg("--keep");
     }
-    let status = places(&mut command, &binaries)?.status().context("cannot run the harness")?;
+    let status = command.status().context("cannot run the harness")?;
     if !status.success() {
         bail!("not everything adds up; the folders named above hold history, log and verdict");
     }
@@ -64,31 +66,44 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// The short form that `cargo xtask test` runs: a few seeds that see every kind of fault between them.
 pub(crate) fn short() -> Result<Command> {
-    let (harness, binaries) = ready()?;
-    let mut command = Command::new(harness);
-    command.args(["--seed", "1", "--seeds", "3", "--seconds", "28", "--every", "4"]);
-    places(&mut command, &binaries)?;
+    let mut command = on_processes()?;
+    // Seven faults each, from the beginning of a deck of twenty.
+    command.args(["--seed", "20", "--seeds", "3", "--seconds", "30", "--every", "4"]);
     Ok(command)
 }
 
-fn places<'a>(command: &'a mut Command, binaries: &Path) -> Result<&'a mut Command> {
-    Ok(command.arg("--binaries").arg(binaries).arg("--out").arg(cache::dir()?.join("faults")))
-}
-
-/// The harness and the folder of the services' programs, built as the tests build them.
-fn ready() -> Result<(PathBuf, PathBuf)> {
+/// The harness for nine processes, with the folder of the services' programs, built as the tests build them.
+fn on_processes() -> Result<Command> {
     tools::ensure_debian(&PACKAGES)?;
     let target = cache::target_dir()?;
-    step("services and harness built", || {
-        let mut cargo = build::cargo();
-        cargo.args(["build", "--locked", "--package", "faults"]).current_dir(tools::root());
-        cargo.args(SERVICES.iter().flat_map(|name| ["--package".to_owned(), format!("ordershop-{name}")]));
-        let status = cargo.env("CARGO_TARGET_DIR", &target).status().context("cannot run cargo")?;
-        if !status.success() {
-            bail!("cargo build ended with {status}");
+    let folder = target.join("debug");
+    // The same packages in both builds, so that what they depend on is built once.
+    let packages = ["--package", "faults", "--package", "chassis"];
+    step("next versions of services built", || {
+        compile(&target, &[&packages[..], &["--features", "chassis/schema-next"]].concat(), &SERVICES)?;
+        // The next build puts the usual programs in their place.
+        let next = folder.join("next");
+        std::fs::create_dir_all(&next)?;
+        for program in NEXT.map(|name| format!("ordershop-{name}")) {
+            let to = next.join(&program);
+            std::fs::copy(folder.join(&program), &to)
+                .with_context(|| format!("cannot write {}", to.display()))?;
         }
         Ok(())
     })?;
-    let folder = target.join("debug");
-    Ok((folder.join("faults"), folder))
+    step("services and harness built", || compile(&target, &packages, &SERVICES))?;
+    let mut command = Command::new(folder.join("faults"));
+    command.arg("--binaries").arg(&folder).arg("--out").arg(cache::dir()?.join("faults"));
+    Ok(command)
+}
+
+fn compile(target: &Path, options: &[&str], services: &[&str]) -> Result<()> {
+    let mut cargo = build::cargo();
+    cargo.args(["build", "--locked"]).args(options).current_dir(tools::root());
+    cargo.args(services.iter().flat_map(|name| ["--package".to_owned(), format!("ordershop-{name}")]));
+    let status = cargo.env("CARGO_TARGET_DIR", target).status().context("cannot run cargo")?;
+    if !status.success() {
+        bail!("cargo build ended with {status}");
+    }
+    Ok(())
 }

@@ -160,6 +160,7 @@ fn explained(history: &History, first: f64, second: f64) -> bool {
         Fault::Kill { service, .. } => service == "notification",
         Fault::KillAll | Fault::MailDown { .. } => true,
         Fault::GroupDestroyed { group } => group == "notification",
+        Fault::OnCluster(fault) => fault.ends_mailer(),
         _ => false,
     };
     let between = |done: &Done| first <= at(done.end) + SLACK && at(done.begin) <= second + SLACK;

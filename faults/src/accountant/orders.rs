@@ -49,7 +49,7 @@ fn decision(entry: &Entry, reservation: Option<&Entry>, line: &mut Line) {
         why(&format!("inventory said {} of revision {}", reservation.action(), basis["revision"]))
     });
     if decided == "reserved" {
-        let (holds, wants) = (reserved(&basis, "product_id"), wanted(&order["product_ids"]));
+        let (holds, wants) = (reserved(reservation, "product_id"), wanted(&order["product_ids"]));
         line.check(holds == wants, || why(&format!("it wants {wants:?} and holds {holds:?}")));
     }
 }
@@ -105,7 +105,7 @@ fn rejected(books: &Books) -> Line {
                         )
                     });
                 }
-                holds.insert(&entry.entity_id, reserved(&entry.entity(), "product_id"));
+                holds.insert(&entry.entity_id, reserved(entry, "product_id"));
             }
             _ => {}
         }

@@ -36,7 +36,7 @@ pub(super) fn lines(books: &Books) -> [Line; 3] {
         match entry.kind.as_str() {
             "inventory" => stock(entry, &mut shelves, &mut flows, &mut negative),
             "reservation" => {
-                let after = reserved(&entry.entity(), "inventory_id");
+                let after = reserved(entry, "inventory_id");
                 let before = lines.insert(&entry.entity_id, after.clone()).unwrap_or_default();
                 let cause = entry.causation.as_deref().unwrap_or_default();
                 let touched: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
@@ -109,10 +109,11 @@ fn stock<'a>(
     }
 }
 
-/// The pieces of a reservation, summed up by this field of its lines.
-pub(super) fn reserved(reservation: &Value, by: &str) -> BTreeMap<String, i64> {
+/// The pieces of a reservation, summed up by this field of its lines. The next schema calls them otherwise.
+pub(super) fn reserved(reservation: &Entry, by: &str) -> BTreeMap<String, i64> {
     let mut sums = BTreeMap::new();
-    for line in reservation["lines"].as_array().into_iter().flatten() {
+    let lines = if reservation.schema == 1 { "lines" } else { "held" };
+    for line in reservation.entity()[lines].as_array().into_iter().flatten() {
         let key = line[by].as_str().unwrap_or_default().to_owned();
         *sums.entry(key).or_default() += line["amount"].as_i64().unwrap_or(i64::MIN / 4);
     }
@@ -137,7 +138,7 @@ fn orders_hold(books: &Books, line: &mut Line) {
         let Some(last) = entries.last() else { continue };
         let state = last.entity();
         let reservation = of.get(&("reservation", *id)).and_then(|entries| entries.last());
-        let holds = reservation.map(|r| reserved(&r.entity(), "product_id")).unwrap_or_default();
+        let holds = reservation.map(|r| reserved(r, "product_id")).unwrap_or_default();
         let counts = last.action() != "deleted" && state["status"] == "confirmed";
         let wants = if counts { wanted(&state["product_ids"]) } else { BTreeMap::new() };
         line.check(holds == wants, || {

@@ -29,6 +29,9 @@ pub struct Entry {
     pub entity_id: String,
     /// The entity's version.
     pub version: u64,
+    /// Which schema the state is of.
+    #[serde(default = "first_schema")]
+    pub schema: u32,
     /// The entity's state as it stands in the log.
     pub text: String,
     /// The call that began its flow.
@@ -37,6 +40,10 @@ pub struct Entry {
     /// The event that caused it; none for a command's own.
     #[serde(default)]
     pub causation: Option<String>,
+}
+
+fn first_schema() -> u32 {
+    1
 }
 
 impl Entry {

@@ -109,6 +109,7 @@ fn entry(stream: &str, id: &str, fields: &Fields) -> Option<Entry> {
         kind: text("entity_type").or_else(of_stream)?,
         entity_id: text("entity_id").or_else(of_state)?,
         version: text("version")?.parse().ok()?,
+        schema: text("schema")?.parse().ok()?,
         text: body,
         correlation: text("correlation_id"),
         causation: text("causation_id"),

@@ -18,12 +18,21 @@ use std::time::Duration;
 /// Does all of it. A fault that the harness could not do or undo is written down with its trouble.
 pub async fn run(shop: &mut Shop, proxy: &Proxy, recorder: &Recorder, schedule: &Schedule, seed: u64) {
     let mut rng = Rng::new(seed, 3);
+    steps(recorder, schedule, async |fault| one(shop, proxy, fault, &mut rng).await).await;
+}
+
+/// Does each fault of a schedule when its time has come and the one before has ended.
+pub async fn steps(
+    recorder: &Recorder,
+    schedule: &Schedule,
+    mut inject: impl AsyncFnMut(&Fault) -> Result<Vec<Poison>>,
+) {
     let start = recorder.now();
     for (at, fault) in &schedule.steps {
         let due = u64::try_from(at.as_micros()).unwrap_or(u64::MAX) + start;
         tokio::time::sleep(Duration::from_micros(due.saturating_sub(recorder.now()))).await;
         let begin = recorder.now();
-        let (poison, trouble) = match one(shop, proxy, fault, &mut rng).await {
+        let (poison, trouble) = match inject(fault).await {
             Ok(poison) => (poison, None),
             Err(error) => (Vec::new(), Some(format!("{error:#}"))),
         };
@@ -50,6 +59,7 @@ async fn one(shop: &mut Shop, proxy: &Proxy, fault: &Fault, rng: &mut Rng) -> Re
         Fault::Rolling => services::rolling(shop).await?,
         Fault::Freeze { service, ms } => services::freeze(shop, service, millis(*ms)).await?,
         Fault::Scale { service, to, ms } => services::scale(shop, service, *to, millis(*ms)).await?,
+        Fault::Upgrade { ms } => services::upgrade(shop, millis(*ms)).await?,
         Fault::RedisKill { away_ms } => server::kill(shop, millis(*away_ms)).await?,
         Fault::RedisPause { stopped, ms } => server::pause(shop, *stopped, millis(*ms)).await?,
         Fault::Cut => server::cut(shop).await?,
@@ -62,6 +72,7 @@ async fn one(shop: &mut Shop, proxy: &Proxy, fault: &Fault, rng: &mut Rng) -> Re
         Fault::Rebuild => streams::wipe_read_model(shop).await?,
         Fault::MailDown { ms } => mail::down(shop, millis(*ms)).await?,
         Fault::MailSlow { ms } => mail::slow(shop, millis(*ms)).await?,
+        Fault::OnCluster(_) => anyhow::bail!("this fault needs a cluster"),
         Fault::Net { how, ms } => line::disturb(proxy, *how, millis(*ms), rng).await,
     }
     Ok(Vec::new())

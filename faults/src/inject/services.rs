@@ -1,7 +1,8 @@
 //! Faults of the nine services: killed, restarted, stopped, scaled.
 
+use super::streams;
 use crate::schedule::SERVICES;
-use crate::shop::Shop;
+use crate::shop::{NEXT, Shop};
 use anyhow::Result;
 use nix::sys::signal::Signal;
 use std::time::Duration;
@@ -58,6 +59,27 @@ pub(super) async fn scale(shop: &mut Shop, service: &str, to: usize, time: Durat
     for replica in 1..to {
         shop.take(service, replica)?.terminate().await?;
         shop.rename(service, replica)?;
+    }
+    Ok(())
+}
+
+/// As a platform rolls out a version: the new ones begin beside the old ones, then those end.
+pub(super) async fn upgrade(shop: &mut Shop, time: Duration) -> Result<()> {
+    for service in NEXT {
+        shop.upgrade(service);
+        shop.up(service, 1)?;
+    }
+    tokio::time::sleep(time).await;
+    streams::until_written_in(shop, 2).await?;
+    for service in NEXT {
+        shop.take(service, 0)?.terminate().await?;
+        shop.rename(service, 0)?;
+        shop.up(service, 0)?;
+    }
+    shop.until_ready().await?;
+    for service in NEXT {
+        shop.take(service, 1)?.terminate().await?;
+        shop.rename(service, 1)?;
     }
     Ok(())
 }

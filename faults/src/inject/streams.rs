@@ -3,9 +3,11 @@
 use crate::history::Poison;
 use crate::rng::Rng;
 use crate::shop::Shop;
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 /// Streams that groups read.
 const READ: [&str; 8] = [
@@ -19,6 +21,9 @@ const READ: [&str; 8] = [
     "events:mail_requested",
 ];
 
+/// How long a load of orders may go without one that is decided.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Seconds by which the clock of another program may go ahead.
 const AHEAD: u64 = 2;
 
@@ -28,7 +33,7 @@ pub(super) async fn destroy_group(shop: &Shop, group: &str) -> Result<()> {
     for key in keys(&mut c, "events:*").await? {
         destroyed += redis::cmd("XGROUP").arg(&["DESTROY", &key, group]).query_async::<u64>(&mut c).await?;
     }
-    anyhow::ensure!(destroyed > 0, "there was no group {group}");
+    ensure!(destroyed > 0, "there was no group {group}");
     Ok(())
 }
 
@@ -73,11 +78,31 @@ fn garbage(rng: &mut Rng) -> Vec<(&'static str, Vec<u8>)> {
     }
 }
 
+/// Waits until a reservation of this schema is in the log: what reads it now reads both.
+pub(super) async fn until_written_in(shop: &Shop, schema: u32) -> Result<()> {
+    let mut c = shop.redis.connection().await?;
+    let deadline = Instant::now() + WRITTEN_WITHIN;
+    loop {
+        for stream in ["events:inventory_reserved", "events:inventory_rejected"] {
+            let last: Vec<(String, BTreeMap<String, Vec<u8>>)> =
+                redis::cmd("XREVRANGE").arg(&[stream, "+", "-", "COUNT", "20"]).query_async(&mut c).await?;
+            let of_schema = |fields: &BTreeMap<String, Vec<u8>>| {
+                fields.get("schema").is_some_and(|text| *text == schema.to_string().as_bytes())
+            };
+            if last.iter().any(|(_, fields)| of_schema(fields)) {
+                return Ok(());
+            }
+        }
+        ensure!(Instant::now() < deadline, "nothing of schema {schema} was written");
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
 /// All of it in one step; the replicas find out by themselves.
 pub(super) async fn wipe_read_model(shop: &Shop) -> Result<()> {
     let mut c = shop.redis.connection().await?;
     let keys = keys(&mut c, "read-model:*").await?;
-    anyhow::ensure!(!keys.is_empty(), "there was no read model");
+    ensure!(!keys.is_empty(), "there was no read model");
     Ok(c.del(keys).await?)
 }
 

@@ -6,6 +6,7 @@ mod known;
 
 use crate::history::{Answer, Call, Method, Recorder, Request};
 use crate::rng::Rng;
+use anyhow::Context;
 use command::next;
 use known::Known;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,8 +36,27 @@ impl Load {
         Ok(Self { recorder, http, base, known: Arc::default(), stop: Arc::default(), seed })
     }
 
+    /// Clients, for so long, while faults are done, which may take longer.
+    pub async fn during(
+        &self,
+        clients: u64,
+        length: Duration,
+        faults: impl Future<Output = ()>,
+    ) -> anyhow::Result<()> {
+        self.begin().await?;
+        let clients: Vec<_> = (0..clients).map(|number| tokio::spawn(self.clone().client(number))).collect();
+        let end = tokio::time::Instant::now() + length;
+        faults.await;
+        tokio::time::sleep_until(end).await;
+        self.stop.store(true, Ordering::Relaxed);
+        for client in clients {
+            client.await.context("a client")?;
+        }
+        Ok(())
+    }
+
     /// Fills the shelves, so that there is something to order: not under faults, and all must be answered.
-    pub async fn begin(&self) -> anyhow::Result<()> {
+    async fn begin(&self) -> anyhow::Result<()> {
         let mut rng = Rng::new(self.seed, 0);
         for (number, request) in command::opening(&mut rng).into_iter().enumerate() {
             self.must(format!("s{}-open-{number}", self.seed), request).await?;
@@ -54,8 +74,8 @@ impl Load {
         Ok(())
     }
 
-    /// One client, until [`Load::stop`].
-    pub async fn client(self, number: u64) {
+    /// One client, until it is stopped.
+    async fn client(self, number: u64) {
         let mut rng = Rng::new(self.seed, 1000 + number);
         let mut count = 0;
         while !self.stop.load(Ordering::Relaxed) {
@@ -69,11 +89,6 @@ impl Load {
             let pause = if call.status().is_none_or(|status| status >= 500) { 200 } else { 5 };
             tokio::time::sleep(Duration::from_millis(rng.between(pause, pause * 6))).await;
         }
-    }
-
-    /// Lets all clients end after the call that they are in.
-    pub fn stop(&self) {
-        self.stop.store(true, Ordering::Relaxed);
     }
 
     async fn ask(&self, id: String, request: Request, patience: Duration) -> Call {

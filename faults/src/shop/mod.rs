@@ -12,6 +12,7 @@ pub use sink::Sink;
 
 use crate::schedule::{Fsync, SERVICES};
 use anyhow::{Context, Result, bail};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,9 @@ const FORWARDED: [&str; 6] = ["customer", "product", "inventory", "order", "bill
 /// The most replicas of one service.
 pub const REPLICAS: usize = 4;
 
+/// The services that there is a next version of: the one that writes reservations, the one that reads them.
+pub const NEXT: [&str; 2] = ["inventory", "order"];
+
 /// One replica's place: its ports stay, its processes come and go.
 #[derive(Debug)]
 struct Place {
@@ -30,6 +34,8 @@ struct Place {
     http: u16,
     /// Its consumer's name changes when it comes back as another one.
     life: u32,
+    /// Its next process is of the next version.
+    next: bool,
     process: Option<Process>,
 }
 
@@ -49,20 +55,22 @@ pub struct Shop {
 }
 
 impl Shop {
-    /// Starts Redis and the mail server in this folder; the services come with [`Shop::open`].
+    /// Starts Redis and the mail server in this folder; the services come with [`Shop::open`]. Their programs
+    /// lie in `binaries`, those of their next version in its folder `next`.
     pub async fn start(binaries: &Path, folder: &Path, fsync: Fsync) -> Result<Self> {
         let ports = ports::free(2 + 2 * SERVICES.len() * REPLICAS)?;
         let (own, rest) = ports.split_at(2);
         let data = folder.join("redis");
         std::fs::create_dir_all(&data).with_context(|| format!("cannot make {}", data.display()))?;
         let redis = Redis::start(own[0], &data, fsync).await?;
-        let sink = Sink::start(own[1], folder).await?;
+        let sink = Sink::start((Ipv4Addr::LOCALHOST, own[1]).into(), folder).await?;
         let each = SERVICES.iter().flat_map(|service| [*service; REPLICAS]);
         let places = each.zip(rest.chunks_exact(2)).map(|(service, ports)| Place {
             service,
             admin: ports[0],
             http: ports[1],
             life: 0,
+            next: false,
             process: None,
         });
         Ok(Self {
@@ -108,13 +116,19 @@ impl Shop {
     pub fn up(&mut self, service: &str, replica: usize) -> Result<()> {
         let index = self.index(service, replica)?;
         let (env, place) = (self.settings(index), &self.places[index]);
-        let program = self.binaries.join(format!("ordershop-{service}")).display().to_string();
+        let folder = if place.next { self.binaries.join("next") } else { self.binaries.clone() };
+        let program = folder.join(format!("ordershop-{service}")).display().to_string();
         let name = format!("{service}-{replica}");
         let log = self.folder.join(format!("{name}.log"));
         let process = Process::start(&name, &[&program], &[], &env, &log)?;
         debug_assert!(place.process.is_none(), "{name} runs already");
         self.places[index].process = Some(process);
         Ok(())
+    }
+
+    /// From now on the processes of this service that start are of the next version.
+    pub fn upgrade(&mut self, service: &str) {
+        self.places.iter_mut().filter(|place| place.service == service).for_each(|place| place.next = true);
     }
 
     /// The next process in this place has another consumer's name.

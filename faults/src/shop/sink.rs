@@ -4,7 +4,7 @@
 use super::process::Process;
 use anyhow::{Context, Result, bail};
 use std::fs::File;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -15,14 +15,14 @@ const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../services/notificat
 #[derive(Debug)]
 pub struct Sink {
     process: Option<Process>,
-    port: u16,
+    address: SocketAddr,
     folder: PathBuf,
 }
 
 impl Sink {
-    /// Starts it on this port with its mails in this folder.
-    pub async fn start(port: u16, folder: &Path) -> Result<Self> {
-        let mut sink = Self { process: None, port, folder: folder.to_owned() };
+    /// Starts it on this address with its mails in this folder.
+    pub async fn start(address: SocketAddr, folder: &Path) -> Result<Self> {
+        let mut sink = Self { process: None, address, folder: folder.to_owned() };
         sink.up().await?;
         Ok(sink)
     }
@@ -30,7 +30,8 @@ impl Sink {
     /// Starts it and waits until it takes connections.
     pub async fn up(&mut self) -> Result<()> {
         let open = |name: &str| File::options().create(true).append(true).open(self.folder.join(name));
-        let args = [SCRIPT.to_owned(), self.port.to_string()];
+        let (host, port) = (self.address.ip().to_string(), self.address.port().to_string());
+        let args = [SCRIPT.to_owned(), port, host];
         let process = Process::start_to(
             "the mail server",
             &["/usr/bin/python3"],
@@ -41,7 +42,7 @@ impl Sink {
         )?;
         self.process = Some(process);
         let deadline = Instant::now() + UP_WITHIN;
-        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+        while TcpStream::connect(self.address).is_err() {
             if Instant::now() > deadline || !self.process.as_mut().is_some_and(Process::runs) {
                 bail!("the mail server does not start; it needs the Debian package python3-aiosmtpd");
             }
@@ -65,7 +66,7 @@ impl Sink {
     /// Where mails go, as the notification service is told.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("smtp://127.0.0.1:{}", self.port)
+        format!("smtp://{}", self.address)
     }
 
     /// What it accepted: a line of JSON a mail.

@@ -149,6 +149,7 @@ impl World {
             kind: kind.into(),
             entity_id,
             version: u64::try_from(same + 1).unwrap(),
+            schema: 1,
             text: entity.to_string(),
             correlation: Some(call.into()),
             causation: cause.map(str::to_owned),
@@ -240,6 +241,19 @@ impl World {
         let mut entity = entry.entity();
         change(&mut entity);
         entry.text = entity.to_string();
+    }
+
+    /// What the next version of the shop would have written.
+    pub fn next_schema(&mut self) {
+        let reservations = self.books.events.iter_mut().filter(|entry| entry.kind == "reservation");
+        for entry in reservations {
+            entry.schema = 2;
+            entry.text = entry.text.replace("\"lines\"", "\"held\"");
+        }
+        for hash in self.cache("reservation").hashes.values_mut() {
+            let lines = hash.remove("lines").unwrap();
+            hash.insert("held".into(), lines);
+        }
     }
 
     pub fn cache(&mut self, kind: &str) -> &mut Cache {

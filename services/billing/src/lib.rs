@@ -7,7 +7,6 @@ pub mod routes;
 use chassis::config::StoreApiArgs;
 use chassis::{App, BoxError, Service};
 use clap::Parser;
-use event_store::Typed;
 use std::process::ExitCode;
 
 /// Configuration of the service.
@@ -33,7 +32,7 @@ impl Args {
 /// Sets the service up.
 pub async fn setup(app: App, args: Args) -> Result<(), BoxError> {
     let store = app.connect(&args.base.redis).await;
-    app.subscribe(&store, mails::subscription(app.consumer()), Typed(mails::Mails));
+    app.subscribe(&store, mails::subscription(app.consumer()), mails::Mails);
     app.serve(routes::routes(store));
     Ok(())
 }

@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::routing::{post, put};
 use axum::{Json, Router};
 use chassis::classic::{self, CausedBy, EntityId};
-use chassis::events::Billings;
+use chassis::events::{Billings, Orders};
 use chassis::kinds::{BILLING, ORDER};
 use chassis::{Context, Problem, RawJson};
 use domain::{Billing, BillingDraft, BillingError, BillingUpdate, FieldError, Invalid, Order};
@@ -76,7 +76,7 @@ fn bill(
         })
     };
     let order = order.ok_or_else(|| wrong("names no order"))?;
-    let order: Order = classic::decoded(order).map_err(Refusal::Request)?;
+    let order: Order = classic::decoded::<Orders>(order).map_err(Refusal::Request)?;
     bill(&order).map_err(|error| match error {
         BillingError::Rejected => wrong("names an order that was rejected"),
         BillingError::Undecided => Refusal::Request(undecided(error)),
@@ -92,7 +92,7 @@ async fn replace(
     let update = domain::parse_one::<BillingUpdate>(&body)?;
     let order = store.entity(ORDER, &update.order_id).await?;
     let change = |entity: &Entity| {
-        let billing: Billing = classic::decoded(entity)?;
+        let billing = classic::decoded::<Billings>(entity)?;
         let changed = bill(order.as_ref(), None, |order| billing.update(&update, order))?;
         Ok(Billings::put("updated", &changed).caused_by(&context))
     };
@@ -105,8 +105,9 @@ async fn remove(
     EntityId(id): EntityId,
     context: Context,
 ) -> Result<Json<bool>, Problem> {
-    let remove =
-        |entity: &Entity| Ok(Billings::remove("deleted", &classic::decoded(entity)?).caused_by(&context));
+    let remove = |entity: &Entity| {
+        Ok(Billings::remove("deleted", &classic::decoded::<Billings>(entity)?).caused_by(&context))
+    };
     classic::modify(&store, BILLING, &id, remove).await?;
     Ok(Json(true))
 }

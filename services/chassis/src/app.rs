@@ -2,6 +2,7 @@
 //! they begin and end is decided in `service`.
 
 use crate::config::{CommonArgs, RedisArgs};
+use crate::events::AwaitsNewer;
 use crate::health::{Gate, Readiness};
 use crate::http;
 use crate::metrics::Metrics;
@@ -10,7 +11,7 @@ use crate::problem::Problem;
 use axum::Router;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
-use event_store::{Event, EventStore, Handler, Projection, Subscription, View, Write};
+use event_store::{Event, EventStore, Projection, Subscription, Typed, TypedHandler, View, Write};
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -142,8 +143,9 @@ impl App {
         }
     }
 
-    /// Handles the events of a subscription until the service stops.
-    pub fn subscribe(&self, store: &EventStore, subscription: Subscription, handler: impl Handler + 'static) {
+    /// Handles the events of a subscription until the service stops. Events of a newer schema than the
+    /// handler's wait for a newer replica of the service.
+    pub fn subscribe(&self, store: &EventStore, subscription: Subscription, handler: impl TypedHandler) {
         let consumer = store.subscribe(subscription.shutdown_within(self.finish));
         let observation = consumer.observe();
         self.metrics.collect(Groups::new(self.name, observation.clone()));
@@ -157,7 +159,7 @@ impl App {
         });
         let cancel = self.cancelled();
         self.spawn("subscription", async move {
-            if let Err(error) = consumer.run(handler, cancel).await {
+            if let Err(error) = consumer.run(Typed(AwaitsNewer(handler)), cancel).await {
                 tracing::error!(%error, "no events are handled");
             }
         });

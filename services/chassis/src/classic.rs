@@ -11,9 +11,7 @@ use axum::http::request::Parts;
 use axum::routing::{post, put};
 use axum::{Json, Router};
 use domain::{Draft, Invalid, InvalidKind};
-use event_store::{Appended, Entity, EventStore, Expected, Kind, NewEvent};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use event_store::{Appended, Entity, EntityType, EventStore, Expected, Kind, NewEvent, ReadErrorKind};
 use uuid::Uuid;
 
 /// How often a change is tried again when somebody else was first. Each time at least one of those
@@ -24,20 +22,18 @@ const ATTEMPTS: u32 = 32;
 pub trait Resource: Send + Sync + 'static {
     /// What a request says of it.
     type Draft: Draft + Send;
-    /// It.
-    type Entity: Serialize + Send + Sync;
-    /// Its kind; its name is also its path: `/customer`.
-    const KIND: Kind;
+    /// It; the name of its kind is also its path: `/customer`.
+    type Type: EntityType<State: Send + Sync>;
     /// The path that lists it: `/customers`.
     const LIST_PATH: &'static str;
 
     /// The draft with its id.
-    fn entity(id: String, draft: Self::Draft) -> Self::Entity;
+    fn entity(id: String, draft: Self::Draft) -> <Self::Type as EntityType>::State;
 }
 
 /// The commands of a resource: POST on both paths, PUT and DELETE on its entity's.
 pub fn routes<R: Resource>(store: EventStore) -> Router {
-    let path = format!("/{}", R::KIND.name());
+    let path = format!("/{}", R::Type::KIND.name());
     let mut router = Router::new()
         .route(&format!("{path}/{{id}}"), put(replace::<R>).delete(remove::<R>))
         .route(&path, post(create::<R>));
@@ -55,7 +51,7 @@ async fn create<R: Resource>(
     let drafts = domain::parse_list::<R::Draft>(&body)?;
     let ids = new_ids(drafts.len());
     let event = |(id, draft): (&String, R::Draft)| {
-        created(R::KIND, id, &R::entity(id.clone(), draft)).caused_by(&context)
+        R::Type::put("created", &R::entity(id.clone(), draft)).expect(Expected::None).caused_by(&context)
     };
     append_all(&store, ids.iter().zip(drafts).map(event).collect()).await?;
     Ok(Json(ids))
@@ -69,9 +65,9 @@ async fn replace<R: Resource>(
 ) -> Result<Json<bool>, Problem> {
     let entity = R::entity(id.clone(), domain::parse_one::<R::Draft>(&body)?);
     // All fields are replaced, so what they were does not matter: only that it is there.
-    let event = NewEvent::put(R::KIND, "updated", &id, &entity).expect(Expected::Exists);
+    let event = R::Type::put("updated", &entity).expect(Expected::Exists);
     match store.append(vec![event.caused_by(&context)]).await {
-        Err(error) if error.is_conflict() => Err(unknown(R::KIND, &id)),
+        Err(error) if error.is_conflict() => Err(unknown(R::Type::KIND, &id)),
         Err(error) => Err(error.into()),
         Ok(_) => Ok(Json(true)),
     }
@@ -83,8 +79,8 @@ async fn remove<R: Resource>(
     context: Context,
 ) -> Result<Json<bool>, Problem> {
     let remove =
-        |entity: &Entity| Ok(NewEvent::remove(R::KIND, "deleted", &id, &entity.body).caused_by(&context));
-    modify(&store, R::KIND, &id, remove).await?;
+        |entity: &Entity| Ok(R::Type::remove("deleted", &decoded::<R::Type>(entity)?).caused_by(&context));
+    modify(&store, R::Type::KIND, &id, remove).await?;
     Ok(Json(true))
 }
 
@@ -92,11 +88,6 @@ async fn remove<R: Resource>(
 #[must_use]
 pub fn new_ids(count: usize) -> Vec<String> {
     std::iter::repeat_with(|| Uuid::new_v4().to_string()).take(count).collect()
-}
-
-/// The event of a new entity.
-pub fn created(kind: Kind, id: &str, entity: &impl Serialize) -> NewEvent {
-    NewEvent::put(kind, "created", id, entity).expect(Expected::None)
 }
 
 /// Appends all of it in one step, or nothing. Nothing to append is no error.
@@ -127,9 +118,13 @@ pub async fn modify(
     }
 }
 
-/// An entity as a type. One that cannot be read as such is our mistake.
-pub fn decoded<T: DeserializeOwned>(entity: &Entity) -> Result<T, Problem> {
-    entity.decode().map_err(|error| {
+/// An entity's state. One that a newer version of a service has written waits for that version here,
+/// too; one that cannot be read otherwise is our mistake.
+pub fn decoded<T: EntityType>(entity: &Entity) -> Result<T::State, Problem> {
+    entity.state::<T>().map_err(|error| {
+        if matches!(error.kind(), ReadErrorKind::NewerSchema { .. }) {
+            return error.into();
+        }
         tracing::error!(%error, "an entity is not what this service writes");
         Problem::internal()
     })

@@ -3,9 +3,11 @@
 //! order in which things happened. Said here only, because one event without the key would break
 //! the order of all. And what every handler of events does alike.
 
-use crate::kinds::{BILLING, CUSTOMER, INVENTORY, MAIL, ORDER, RESERVATION};
-use domain::{Billing, Customer, Inventory, Mail, Order, Reservation};
-use event_store::{EntityType, Kind, Outcome, Subscription};
+use crate::kinds::{BILLING, CUSTOMER, INVENTORY, MAIL, ORDER, PRODUCT, RESERVATION};
+use domain::{Billing, Customer, Inventory, Mail, Order, Product, Reservation};
+use event_store::{
+    DecodeError, DecodeErrorKind, EntityType, Event, Kind, Outcome, Subscription, TypedHandler,
+};
 use std::time::Duration;
 
 /// Customers and their events.
@@ -18,6 +20,19 @@ impl EntityType for Customers {
 
     fn id(customer: &Customer) -> &str {
         &customer.id
+    }
+}
+
+/// Products and their events.
+#[derive(Debug)]
+pub struct Products;
+
+impl EntityType for Products {
+    type State = Product;
+    const KIND: Kind = PRODUCT;
+
+    fn id(product: &Product) -> &str {
+        &product.id
     }
 }
 
@@ -58,6 +73,13 @@ pub struct Reservations;
 impl EntityType for Reservations {
     type State = Reservation;
     const KIND: Kind = RESERVATION;
+    /// Schema 2 names the lines after what they are.
+    #[cfg(feature = "schema-next")]
+    const UPCASTERS: &'static [event_store::Upcaster] = &[|reservation| {
+        if let Some(lines) = reservation.remove("lines") {
+            reservation.insert("held".to_owned(), lines);
+        }
+    }];
 
     fn id(reservation: &Reservation) -> &str {
         &reservation.id
@@ -105,6 +127,26 @@ pub fn subscription(service: &str, consumer: &str) -> Subscription {
     Subscription::new(service, consumer)
         .claim_after(Duration::from_secs(5))
         .retry(Duration::from_millis(50), Duration::from_secs(5))
+}
+
+/// A handler in a group whose replicas are of two versions while it is upgraded. What a newer one has
+/// written waits in an older one, with its entity, and is taken over when that ends; parked, it would
+/// wait for a person.
+pub(crate) struct AwaitsNewer<H>(pub(crate) H);
+
+impl<H: TypedHandler> TypedHandler for AwaitsNewer<H> {
+    type Event = H::Event;
+
+    fn handle(&self, event: H::Event, entry: &Event) -> impl Future<Output = Outcome> + Send {
+        self.0.handle(event, entry)
+    }
+
+    fn unreadable(&self, entry: &Event, error: &DecodeError) -> Outcome {
+        match error.kind() {
+            DecodeErrorKind::NewerSchema { .. } => Outcome::Retry(error.to_string()),
+            _ => self.0.unreadable(entry, error),
+        }
+    }
 }
 
 /// What a handler makes of an event when all that it may do is to ask for one mail.

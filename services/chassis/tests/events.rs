@@ -2,13 +2,17 @@
 #![allow(clippy::unwrap_used)]
 
 use chassis::config::{CommonArgs, RedisArgs};
+use chassis::events::Customers;
 use chassis::testing::Redis;
 use chassis::{App, BoxError, Running, Service, kinds};
-use event_store::{Config, Event, EventStore, Handler, NewEvent, Outcome, Subscription};
-use serde_json::json;
+use event_store::{
+    CancellationToken, Config, EntityType, Event, EventStore, Kind, NewEvent, Outcome, Subscription, Typed,
+    TypedHandler, Upcaster,
+};
+use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 
 const BOUND: Duration = Duration::from_secs(20);
 
@@ -19,8 +23,17 @@ struct Gated {
     leave: Arc<Semaphore>,
 }
 
-impl Handler for Gated {
-    async fn handle(&self, _: &Event) -> Outcome {
+event_store::events! {
+    #[derive(Debug)]
+    enum News {
+        Came(Customers) = put "created",
+    }
+}
+
+impl TypedHandler for Gated {
+    type Event = News;
+
+    async fn handle(&self, _: News, _: &Event) -> Outcome {
         self.entered.add_permits(1);
         match self.leave.acquire().await {
             Ok(permit) => permit.forget(),
@@ -28,6 +41,10 @@ impl Handler for Gated {
         }
         Outcome::Done(Vec::new())
     }
+}
+
+fn customer(id: &str) -> Value {
+    json!({ "id": id, "name": "Ann", "email": "ann@example.com" })
 }
 
 async fn text(running: &Running, path: &str) -> (u16, String) {
@@ -70,7 +87,7 @@ async fn a_subscription_shows_in_readiness_and_metrics_and_ends_after_the_event_
     until(&running, "/readyz", r#""ready":true,"checks":[{"name":"redis""#).await;
     assert!(text(&running, "/readyz").await.1.contains("subscription"));
 
-    let created = |id: &str| NewEvent::put(kinds::CUSTOMER, "created", id, &json!({ "id": id }));
+    let created = |id: &str| NewEvent::put(kinds::CUSTOMER, "created", id, &customer(id));
     store.append(vec![created("c1")]).await.unwrap();
     gates.entered.acquire().await.unwrap().forget();
     until(&running, "/metrics", "ordershop_events_handled_total{group=\"sample\"} 1\n").await;
@@ -89,6 +106,75 @@ async fn a_subscription_shows_in_readiness_and_metrics_and_ends_after_the_event_
         .output()
         .unwrap();
     assert_eq!(String::from_utf8_lossy(&left.stdout).lines().next(), Some("0"));
+}
+
+/// Customers as the next version of the shop knows them.
+struct Renamed;
+
+impl EntityType for Renamed {
+    type State = Value;
+    const KIND: Kind = kinds::CUSTOMER;
+    const UPCASTERS: &'static [Upcaster] = &[|customer| drop(customer.remove("name"))];
+
+    fn id(customer: &Value) -> &str {
+        customer["id"].as_str().unwrap_or_default()
+    }
+}
+
+event_store::events! {
+    #[derive(Debug)]
+    enum NextNews {
+        Came(Renamed) = put "created",
+    }
+}
+
+/// Tells what it has handled.
+struct Next(mpsc::UnboundedSender<String>);
+
+impl TypedHandler for Next {
+    type Event = NextNews;
+
+    async fn handle(&self, NextNews::Came(customer): NextNews, _: &Event) -> Outcome {
+        self.0.send(Renamed::id(&customer).to_owned()).unwrap();
+        Outcome::Done(Vec::new())
+    }
+}
+
+#[tokio::test]
+async fn what_a_newer_replica_has_written_waits_for_one_and_is_not_parked() {
+    let redis = Redis::start();
+    let store = EventStore::connect(Config::new(redis.url())).await.unwrap();
+    let old = Gated { entered: Arc::new(Semaphore::new(0)), leave: Arc::new(Semaphore::new(10)) };
+    let (entered, args) = (old.entered.clone(), RedisArgs { redis_url: redis.url() });
+    let subscription =
+        |consumer: &str| Subscription::new("sample", consumer).streams([kinds::CUSTOMER.stream("created")]);
+    let setup = async move |app: App| -> Result<(), BoxError> {
+        let store = app.connect(&args).await;
+        app.subscribe(&store, subscription(app.consumer()), old);
+        Ok(())
+    };
+    let common = CommonArgs {
+        admin_listen: "127.0.0.1:0".parse().unwrap(),
+        consumer: Some("old".to_owned()),
+        log: "info".to_owned(),
+        shutdown_seconds: 20,
+    };
+    let running = Service::new("sample", common).start(setup).await.unwrap();
+    store.append(vec![Renamed::put("created", &json!({ "id": "c1" }))]).await.unwrap();
+    store.append(vec![NewEvent::put(kinds::CUSTOMER, "created", "c2", &customer("c2"))]).await.unwrap();
+    // The old one handles what it knows, behind what it does not.
+    entered.acquire().await.unwrap().forget();
+    assert_eq!(store.dead_letters("sample", "customer").count().await.unwrap(), 0);
+
+    let (handled, mut told) = mpsc::unbounded_channel();
+    let cancel = CancellationToken::new();
+    let next = store.subscribe(subscription("next"));
+    let next = tokio::spawn(next.run(Typed(Next(handled)), cancel.clone()));
+    running.stop().await;
+    assert_eq!(tokio::time::timeout(BOUND, told.recv()).await.unwrap().unwrap(), "c1");
+    cancel.cancel();
+    next.await.unwrap().unwrap();
+    assert_eq!(store.dead_letters("sample", "customer").count().await.unwrap(), 0);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use chassis::events::{self, Customers, Orders};
 use chassis::{App, BoxError, Service};
 use clap::Parser;
 use domain::mail;
-use event_store::{Event, Outcome, Subscription, Typed, TypedEvent, TypedHandler};
+use event_store::{Event, Outcome, Subscription, TypedEvent, TypedHandler};
 use std::process::ExitCode;
 
 /// Configuration of the service.
@@ -70,7 +70,7 @@ impl TypedHandler for Correspondence {
 /// Sets the service up.
 pub async fn setup(app: App, args: Args) -> Result<(), BoxError> {
     let store = app.connect(&args.redis).await;
-    app.subscribe(&store, subscription(app.consumer()), Typed(Correspondence));
+    app.subscribe(&store, subscription(app.consumer()), Correspondence);
     Ok(())
 }
 

@@ -2,10 +2,9 @@
 //! answers no query and reacts to no event.
 
 use chassis::config::StoreApiArgs;
-use chassis::{App, BoxError, Service, classic, kinds};
+use chassis::{App, BoxError, Service, classic, events};
 use clap::Parser;
 use domain::{Customer, CustomerDraft};
-use event_store::Kind;
 use std::process::ExitCode;
 
 /// Configuration of the service.
@@ -30,8 +29,7 @@ pub struct Customers;
 
 impl classic::Resource for Customers {
     type Draft = CustomerDraft;
-    type Entity = Customer;
-    const KIND: Kind = kinds::CUSTOMER;
+    type Type = events::Customers;
     const LIST_PATH: &'static str = "/customers";
 
     fn entity(id: String, draft: CustomerDraft) -> Customer {

@@ -12,6 +12,7 @@ pub struct Reservation {
     /// The order's revision that was decided last.
     pub revision: u32,
     /// What is held now: at most one line per inventory.
+    #[cfg_attr(feature = "schema-next", serde(rename = "held"))]
     pub lines: Vec<Line>,
     /// What was missing, when the last decision was a rejection.
     #[serde(default)]

@@ -4,7 +4,8 @@
 
 mod support;
 
-use event_store::{AppendErrorKind, EventStore, Expected, Id, Metrics, NewEvent, StreamName, Uuid};
+use event_store::testing::{Line, Proxy};
+use event_store::{AppendErrorKind, Config, EventStore, Expected, Id, Metrics, NewEvent, StreamName, Uuid};
 use serde_json::json;
 use support::{ACCOUNT, NOTE, plain, put, server};
 
@@ -33,6 +34,29 @@ async fn ids_increase_strictly_across_all_streams_under_many_writers() {
     assert_eq!(ids.len(), 800);
     assert!(ids.is_sorted_by(|a, b| a < b), "replay hands out in id order, each id once");
     assert_eq!(s.store.head().await.unwrap(), *ids.last().unwrap());
+}
+
+#[tokio::test]
+async fn entities_that_change_together_are_read_as_they_stood_at_one_moment() {
+    let s = plain().await;
+    s.store.append(vec![put("created", "a", 10), put("created", "b", 0)]).await.unwrap();
+    let store = s.store.clone();
+    let writer = tokio::spawn(async move {
+        for n in 0.. {
+            let amount = n % 11;
+            store.append(vec![put("updated", "a", amount), put("updated", "b", 10 - amount)]).await.unwrap();
+        }
+    });
+    // The reader's commands arrive one after the other, with others' between them.
+    let proxy = Proxy::start(s.redis.single().port()).await.unwrap();
+    let reader = EventStore::connect(Config::new(proxy.url())).await.unwrap();
+    proxy.set(Line::ByteByByte);
+    for _ in 0..100 {
+        let both = reader.entities(ACCOUNT, &["a", "b"]).await.unwrap();
+        let amounts: Vec<u64> = both.iter().flatten().map(|e| e.body["amount"].as_u64().unwrap()).collect();
+        assert_eq!(amounts.iter().sum::<u64>(), 10, "{amounts:?}");
+    }
+    writer.abort();
 }
 
 #[tokio::test]

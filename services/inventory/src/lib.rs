@@ -10,10 +10,10 @@ pub mod reserve;
 
 use axum::Router;
 use chassis::config::StoreApiArgs;
-use chassis::{App, BoxError, Service, classic, kinds};
+use chassis::{App, BoxError, Service, classic, events};
 use clap::Parser;
 use domain::{Inventory, InventoryDraft};
-use event_store::{EventStore, Kind, Typed};
+use event_store::EventStore;
 use std::process::ExitCode;
 
 /// Configuration of the service.
@@ -42,8 +42,7 @@ pub struct Inventories;
 
 impl classic::Resource for Inventories {
     type Draft = InventoryDraft;
-    type Entity = Inventory;
-    const KIND: Kind = kinds::INVENTORY;
+    type Type = events::Inventories;
     const LIST_PATH: &'static str = "/inventory";
 
     fn entity(id: String, draft: InventoryDraft) -> Inventory {
@@ -59,7 +58,7 @@ pub fn routes(store: EventStore) -> Router {
 /// Sets the service up.
 pub async fn setup(app: App, args: Args) -> Result<(), BoxError> {
     let store = app.connect(&args.base.redis).await;
-    app.subscribe(&store, reserve::subscription(app.consumer()), Typed(reserve::Reserve::new(store.clone())));
+    app.subscribe(&store, reserve::subscription(app.consumer()), reserve::Reserve::new(store.clone()));
     app.serve(routes(store));
     Ok(())
 }

@@ -57,19 +57,18 @@ impl Reserve {
             try_join_all(of_products),
         )
         .await?;
-        let reservations: Vec<Versioned<Reservation>> = versioned(reservations)?;
+        let reservations: Vec<Versioned<Reservation>> = versioned::<Reservations>(reservations)?;
         let held = reservations.iter().flat_map(|held| &held.value.lines).map(|line| &line.inventory_id);
         let ids: BTreeSet<String> = on_shelf.into_iter().flatten().chain(held.cloned()).collect();
         let ids: Vec<String> = ids.into_iter().collect();
-        let inventories: Vec<Versioned<Inventory>> = versioned(self.store.entities(INVENTORY, &ids).await?)?;
+        let inventories: Vec<Versioned<Inventory>> =
+            versioned::<Inventories>(self.store.entities(INVENTORY, &ids).await?)?;
         Ok(stock::decide(demand, inventories, &reservations))
     }
 }
 
-fn versioned<T: serde::de::DeserializeOwned>(
-    entities: Vec<Option<Entity>>,
-) -> Result<Vec<Versioned<T>>, ReadError> {
-    let one = |entity: Entity| Ok(Versioned { value: entity.decode()?, version: entity.version });
+fn versioned<T: EntityType>(entities: Vec<Option<Entity>>) -> Result<Vec<Versioned<T::State>>, ReadError> {
+    let one = |entity: Entity| Ok(Versioned { value: entity.state::<T>()?, version: entity.version });
     entities.into_iter().flatten().map(one).collect()
 }
 

@@ -14,7 +14,7 @@ use chassis::Service;
 use chassis::config::{CommonArgs, RedisArgs};
 use clap::Parser;
 use delivery::Delivery;
-use event_store::{Subscription, Typed, TypedEvent};
+use event_store::{Subscription, TypedEvent};
 use handler::{Mailer, Request};
 use lettre::message::Mailbox;
 use smtp_url::Server;
@@ -62,7 +62,7 @@ fn main() -> ExitCode {
         let store = app.connect(&args.redis).await;
         let mailer = Mailer::new(Delivery::new(&args.smtp_url), args.mail_from);
         let subscription = Subscription::new("notification", app.consumer()).streams(Request::streams());
-        app.subscribe(&store, subscription, Typed(mailer));
+        app.subscribe(&store, subscription, mailer);
         Ok(())
     })
 }

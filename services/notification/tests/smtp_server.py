@@ -5,7 +5,7 @@ busy@     is put off with 451, once.
 slow@     is kept, and its sender left without an answer, once.
 Every message that was kept is one line of JSON on standard output.
 
-Needs the Debian package python3-aiosmtpd. Usage: smtp_server.py PORT
+Needs the Debian package python3-aiosmtpd. Usage: smtp_server.py PORT [ADDRESS]; 127.0.0.1 by default.
 """
 
 import asyncio
@@ -51,11 +51,11 @@ class Handler:
         return "250 kept"
 
 
-async def main(port):
+async def main(port, address="127.0.0.1"):
     handler = Handler()
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: SMTP(handler, enable_SMTPUTF8=True), "127.0.0.1", port)
+    server = await loop.create_server(lambda: SMTP(handler, enable_SMTPUTF8=True), address, port)
     await server.serve_forever()
 
 
-asyncio.run(main(int(sys.argv[1])))
+asyncio.run(main(int(sys.argv[1]), *sys.argv[2:]))

@@ -5,8 +5,8 @@ use chassis::events::{self, Billings, Orders, Reservations};
 use chassis::kinds::{BILLING, ORDER};
 use domain::{Billing, Order, Reservation, Verdict};
 use event_store::{
-    EntityType, Event, EventStore, Expected, NewEvent, Outcome, ReadError, Subscription, TypedEvent,
-    TypedHandler,
+    EntityType, Event, EventStore, Expected, NewEvent, Outcome, ReadError, ReadErrorKind, Subscription,
+    TypedEvent, TypedHandler,
 };
 
 event_store::events! {
@@ -58,8 +58,12 @@ impl Decide {
 
     async fn order(&self, id: &str) -> Result<Option<(Order, u64)>, Not> {
         let Some(entity) = self.store.entity(ORDER, id).await? else { return Ok(None) };
-        // What cannot be read now will not be readable later: no retry.
-        let order = entity.decode().map_err(|error| Not::Handled(Outcome::Park(error.to_string())))?;
+        let order = entity.state::<Orders>().map_err(|error| match error.kind() {
+            // A newer replica has written it, and will take this over.
+            ReadErrorKind::NewerSchema { .. } => Not::from(error),
+            // What cannot be read now will not be readable later: no retry.
+            _ => Not::Handled(Outcome::Park(error.to_string())),
+        })?;
         Ok(Some((order, entity.version)))
     }
 

@@ -14,7 +14,6 @@ pub mod routes;
 use chassis::config::StoreApiArgs;
 use chassis::{App, BoxError, Service};
 use clap::Parser;
-use event_store::Typed;
 use outcomes::Outcomes;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -51,7 +50,7 @@ pub async fn setup(app: App, args: Args) -> Result<(), BoxError> {
     let outcomes = Outcomes::default();
     app.spawn("outcomes", outcomes.clone().follow(store.clone(), app.cancelled()));
     outcomes.following().await;
-    app.subscribe(&store, decide::subscription(app.consumer()), Typed(decide::Decide::new(store.clone())));
+    app.subscribe(&store, decide::subscription(app.consumer()), decide::Decide::new(store.clone()));
     app.serve(routes::routes(store, outcomes, Duration::from_millis(args.decision_wait_ms)));
     Ok(())
 }

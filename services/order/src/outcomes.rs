@@ -2,6 +2,7 @@
 //! waits, whichever replica of whichever service decided. Never asks the server per waiting caller,
 //! and never misses an outcome: a caller registers before it appends what will be decided.
 
+use chassis::events::Orders;
 use chassis::kinds::ORDER;
 use domain::{Change, Order, Short};
 use event_store::{EventStore, Id, ReadError, Tail};
@@ -86,7 +87,7 @@ impl Outcomes {
             None => tail.insert(self.begin(store, store.head().await?)),
         };
         for event in tail.next().await? {
-            self.tell(&event.entity_id, || event.decode().ok());
+            self.tell(&event.entity_id, || event.state::<Orders>().ok());
         }
         Ok(())
     }

@@ -8,11 +8,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{post, put};
 use axum::{Json, Router};
 use chassis::classic::{self, CausedBy, EntityId};
-use chassis::kinds::{CUSTOMER, ORDER, PRODUCT};
+use chassis::kinds::ORDER;
 use chassis::{Context, Problem, RawJson, events};
 use domain::{Content, Customer, FieldError, Invalid, Order, OrderDraft, Product, Short, Undecided};
-use event_store::{Entity, EntityType, EventStore, Expected, Kind};
-use serde::de::DeserializeOwned;
+use event_store::{Entity, EntityType, EventStore, Expected};
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -87,7 +86,7 @@ async fn remove(
     context: Context,
 ) -> Result<Json<bool>, Problem> {
     let remove = |entity: &Entity| {
-        let last = classic::decoded::<Order>(entity)?.delete();
+        let last = classic::decoded::<events::Orders>(entity)?.delete();
         Ok(events::Orders::remove("deleted", &last).caused_by(&context))
     };
     classic::modify(&orders.store, ORDER, &id, remove).await?;
@@ -99,8 +98,8 @@ impl Orders {
     async fn contents(&self, drafts: Vec<OrderDraft>, listed: bool) -> Result<Vec<Content>, Problem> {
         let customers: BTreeSet<&String> = drafts.iter().map(|draft| &draft.customer_id).collect();
         let products: BTreeSet<&String> = drafts.iter().flat_map(|draft| &draft.product_ids).collect();
-        let customers: HashMap<String, Customer> = self.named(CUSTOMER, customers).await?;
-        let products: HashMap<String, Product> = self.named(PRODUCT, products).await?;
+        let customers: HashMap<String, Customer> = self.named::<events::Customers>(customers).await?;
+        let products: HashMap<String, Product> = self.named::<events::Products>(products).await?;
         let mut contents = Vec::with_capacity(drafts.len());
         let mut errors = Vec::new();
         for (index, draft) in drafts.into_iter().enumerate() {
@@ -117,14 +116,13 @@ impl Orders {
         if errors.is_empty() { Ok(contents) } else { Err(Invalid::unprocessable(errors).into()) }
     }
 
-    async fn named<T: DeserializeOwned>(
+    async fn named<T: EntityType>(
         &self,
-        kind: Kind,
         ids: BTreeSet<&String>,
-    ) -> Result<HashMap<String, T>, Problem> {
+    ) -> Result<HashMap<String, T::State>, Problem> {
         let ids: Vec<&String> = ids.into_iter().collect();
-        let found = self.store.entities(kind, &ids).await?;
-        found.iter().flatten().map(|entity| Ok((entity.id.clone(), classic::decoded(entity)?))).collect()
+        let found = self.store.entities(T::KIND, &ids).await?;
+        found.iter().flatten().map(|entity| Ok((entity.id.clone(), classic::decoded::<T>(entity)?))).collect()
     }
 
     /// Appends the change as soon as the order's last one is decided: an order has one open
@@ -138,7 +136,7 @@ impl Orders {
     ) -> Result<Waiting, Problem> {
         loop {
             let entity = self.store.entity(ORDER, id).await?.ok_or_else(|| classic::unknown(ORDER, id))?;
-            let order: Order = classic::decoded(&entity)?;
+            let order: Order = classic::decoded::<events::Orders>(&entity)?;
             match order.change(wanted.clone()) {
                 Ok(changed) => {
                     let waiting = self.outcomes.of(id, changed.revision);

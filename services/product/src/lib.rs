@@ -2,10 +2,9 @@
 //! answers no query and reacts to no event.
 
 use chassis::config::StoreApiArgs;
-use chassis::{App, BoxError, Service, classic, kinds};
+use chassis::{App, BoxError, Service, classic, events};
 use clap::Parser;
 use domain::{Product, ProductDraft};
-use event_store::Kind;
 use std::process::ExitCode;
 
 /// Configuration of the service.
@@ -30,8 +29,7 @@ pub struct Products;
 
 impl classic::Resource for Products {
     type Draft = ProductDraft;
-    type Entity = Product;
-    const KIND: Kind = kinds::PRODUCT;
+    type Type = events::Products;
     const LIST_PATH: &'static str = "/products";
 
     fn entity(id: String, draft: ProductDraft) -> Product {
