@@ -13,6 +13,7 @@
 
 pub mod admin;
 pub mod api;
+pub mod check;
 pub mod controller;
 #[expect(unreachable_pub, reason = "the derive of a schema makes an inner copy of each type")]
 pub mod crd;

@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use ordershop_operator::{
+    check,
     crd::manifest,
     run::{self, Options},
 };
@@ -24,6 +25,8 @@ enum Command {
     Run(Box<Options>),
     /// Prints the resource definition (CRD) as YAML.
     Crd,
+    /// Looks whether the operator is installed so that it can work, with its own rights.
+    Check(check::Options),
 }
 
 /// One thread is plenty: the operator waits for the API server nearly all of its time, and each further one
@@ -33,6 +36,7 @@ async fn main() -> std::process::ExitCode {
     let Cli { command, options } = Cli::parse();
     let result = match command.unwrap_or(Command::Run(Box::new(options))) {
         Command::Crd => manifest::yaml().map(|yaml| print!("{yaml}")).map_err(run::RunError::from),
+        Command::Check(options) => check::run(options).await.map_err(run::RunError::from),
         Command::Run(options) => {
             let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_span_list(false);
             tracing_subscriber::registry().with(lines.with_filter(options.log.clone())).init();

@@ -90,6 +90,9 @@ pub enum RunError {
     /// Another replica may write now.
     #[error(transparent)]
     Lease(#[from] LeaseError),
+    /// The operator is not installed so that it can work.
+    #[error(transparent)]
+    Check(#[from] crate::check::CheckError),
     /// The CRD cannot be printed.
     #[error(transparent)]
     Manifest(#[from] ManifestError),

@@ -6,9 +6,11 @@
 mod command;
 mod debian;
 pub(crate) mod go;
+mod unpacked;
 
 pub(crate) use command::{Run, bound_to_us, found, is_root};
 pub(crate) use debian::{ensure_debian, release};
+pub(crate) use unpacked::debian_program;
 
 use crate::{cache, cluster};
 use anyhow::{Context, Result};

@@ -3,7 +3,7 @@
 //! In some namespaces it asks for nothing beyond them, so that Roles there are all it needs. What a
 //! reconciliation does within a namespace is the same either way.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt};
 
 use kube::{Api, Client, Resource, core::NamespaceResourceScope};
 
@@ -63,6 +63,15 @@ impl Part {
         match &self.0 {
             None => Api::all(client.clone()),
             Some(namespace) => Api::namespaced(client.clone(), namespace),
+        }
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            None => f.write_str("of the whole cluster"),
+            Some(namespace) => write!(f, "of namespace {namespace}"),
         }
     }
 }

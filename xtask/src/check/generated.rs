@@ -1,4 +1,4 @@
-//! The generated file of the repository, the `CustomResourceDefinition`, written anew. That every copy is
+//! The `CustomResourceDefinition`, written anew. That every copy is
 //! what the operator's types give today is a test of the operator, which has them at hand.
 
 use crate::{build, cache, tools};
@@ -11,14 +11,13 @@ const MARK: &str = "by `ordershop-operator crd`";
 /// Where copies lie: one for `kubectl apply`, one in the chart.
 const FOLDERS: [&str; 2] = ["deploy", "charts"];
 
-/// Writes every copy anew.
-pub(crate) fn write() -> Result<()> {
-    let current = current()?;
-    for file in copies()? {
-        std::fs::write(&file, &current).with_context(|| format!("cannot write {}", file.display()))?;
-        println!("{}", file.display());
+/// Writes every copy anew; which these are.
+pub(super) fn write() -> Result<Vec<PathBuf>> {
+    let (current, copies) = (current()?, copies()?);
+    for file in &copies {
+        std::fs::write(file, &current).with_context(|| format!("cannot write {}", file.display()))?;
     }
-    Ok(())
+    Ok(copies)
 }
 
 fn current() -> Result<String> {

@@ -1,11 +1,12 @@
 //! `cargo xtask check`: what can be judged without running the shop. Changes nothing.
 
+mod alerts;
+mod copies;
 mod generated;
 mod licences;
 mod links;
 mod promises;
-
-pub(crate) use generated::write as generate;
+mod values;
 
 use crate::{build, cache, step::step, tools};
 use anyhow::{Context, Result, bail, ensure};
@@ -14,14 +15,25 @@ use anyhow::{Context, Result, bail, ensure};
 pub(crate) type Check = (&'static str, fn() -> Result<()>);
 
 /// All checks, the quick ones first.
-pub(crate) const CHECKS: [Check; 6] = [
+pub(crate) const CHECKS: [Check; 9] = [
     ("format", format),
     ("links in the documents", links::check),
     ("tests that the documents name", promises::check),
+    ("the table of the chart's values", values::check),
+    ("copies of the chart's files", copies::check),
+    ("alerts (promtool)", alerts::check),
     ("licences and sources of all dependencies", licences::check),
     ("lints, every warning an error", lints),
     ("documentation builds, no broken link", documentation),
 ];
+
+/// Writes all generated files anew.
+pub(crate) fn generate() -> Result<()> {
+    for file in generated::write()?.into_iter().chain(copies::write()?).chain([values::write()?]) {
+        println!("{}", file.display());
+    }
+    Ok(())
+}
 
 /// Runs them all; an error when one fails.
 pub(crate) fn run() -> Result<()> {
