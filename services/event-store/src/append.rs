@@ -165,14 +165,12 @@ impl EventStore {
         keys: impl ToRedisArgs,
         args: impl ToRedisArgs,
     ) -> Result<Value, AppendError> {
-        let key = keys.to_redis_args().swap_remove(0);
-        let key = String::from_utf8_lossy(&key);
         let mut connection = self.connection();
         let command = functions::command(&connection, function, keys, args);
         let deadline = Instant::now() + self.config().append_deadline;
         let mut waiting = Waiting::default();
         loop {
-            let answer: Result<Value, _> = functions::send(&mut connection, &command, &key).await;
+            let answer: Result<Value, _> = functions::send(&mut connection, &command).await;
             let pause = waiting.next_pause();
             match answer {
                 Ok(value) => return Ok(value),

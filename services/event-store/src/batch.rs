@@ -8,11 +8,16 @@ use crate::state::{self, Fields};
 use crate::words::Words;
 use crate::{Id, Layout, cache, record};
 use sha2::{Digest, Sha256};
+use std::collections::HashSet;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use uuid::Uuid;
 
 /// Buckets of remembered event ids. A bucket is compact while it holds fewer than 512 ids, so the
 /// buckets together hold two million in two windows at about 9 bytes each.
 const BUCKETS: u64 = 4096;
+/// So many new ids in a row share a bucket.
+const NEIGHBOURS: u64 = 64;
 /// What the function reads as one byte of a count, or unpacks at once.
 const FEW: usize = 1000;
 
@@ -33,6 +38,8 @@ pub struct Appended {
 pub(crate) struct Batch {
     /// The clock that its ids come from. It stands before the keys of all batches of a call.
     pub(crate) clock: String,
+    /// The keys of its records. They stand together before the other keys of all batches of a call.
+    pub(crate) records: Words,
     pub(crate) keys: Words,
     pub(crate) args: Words,
     ids: Vec<Uuid>,
@@ -57,22 +64,25 @@ impl Batch {
             return Err(AppendError::new(AppendErrorKind::Invalid, "a batch holds at least one event"));
         };
         let family = first.kind.family;
-        let mut words = Laid { layout, keys: Words::default(), args: Words::default() };
+        let mut words =
+            Laid { layout, records: Words::default(), keys: Words::default(), args: Words::default() };
         let mut ids = Vec::with_capacity(events.len());
+        let superseded = superseded(events);
         for (index, event) in events.iter().enumerate() {
             if !layout.is_plain() && event.kind.family != family {
                 return Err(invalid(index, "in the tagged layout a batch stays within one family"));
             }
-            let event_id = event.event_id.unwrap_or_else(Uuid::new_v4);
+            let event_id = event.event_id.unwrap_or_else(new_event_id);
             ids.push(event_id);
-            words.event(event, event_id).map_err(|message| invalid(index, message))?;
+            words.event(event, event_id, superseded[index]).map_err(|message| invalid(index, message))?;
         }
         let mut args = Words::default();
         args.push_number(events.len() as u64);
         args.push_number(words.keys.len() as u64);
-        args.push_number(words.args.len() as u64 + 3);
+        args.push_number(words.args.len() as u64 + 4);
+        args.push_number(words.records.len() as u64);
         args.extend(&words.args);
-        Ok(Self { clock: layout.clock(family), keys: words.keys, args, ids })
+        Ok(Self { clock: layout.clock(family), records: words.records, keys: words.keys, args, ids })
     }
 
     /// How many events it holds.
@@ -135,6 +145,19 @@ pub(crate) fn unexpected(words: &[impl std::fmt::Debug]) -> AppendError {
     AppendError::new(AppendErrorKind::Unavailable, format!("the server answered {words:?}"))
 }
 
+/// A new random id. Those that are made one after the other fall into the same bucket, so that a call
+/// with many events asks and writes few of them.
+fn new_event_id() -> Uuid {
+    static MADE: LazyLock<AtomicU64> = LazyLock::new(|| AtomicU64::new(Uuid::new_v4().as_u64_pair().1));
+    let bucket = MADE.fetch_add(1, Ordering::Relaxed) / NEIGHBOURS % BUCKETS;
+    Uuid::from_u128(Uuid::new_v4().as_u128() & !u128::from(BUCKETS - 1) | u128::from(bucket))
+}
+
+/// The bucket in which an event id is remembered: by its last bits.
+fn bucket_of(event_id: Uuid) -> u64 {
+    event_id.as_u64_pair().1 % BUCKETS
+}
+
 /// A number of 58 bits with a leading one: with the generation as a further decimal digit it stays
 /// below 2^63, so that a bucket of them is a compact set of integers.
 fn number_of(event_id: Uuid) -> u64 {
@@ -143,14 +166,25 @@ fn number_of(event_id: Uuid) -> u64 {
     bits >> 6 | 1 << 58
 }
 
+/// Which of the events have a later one of their entity in the batch: what they leave in the cache is
+/// overwritten in the same step, so it is never written.
+fn superseded(events: &[NewEvent]) -> Vec<bool> {
+    let mut later = HashSet::new();
+    let mut superseded: Vec<bool> =
+        events.iter().rev().map(|e| !later.insert((e.kind.family, e.kind.name, &e.entity_id))).collect();
+    superseded.reverse();
+    superseded
+}
+
 struct Laid {
     layout: Layout,
+    records: Words,
     keys: Words,
     args: Words,
 }
 
 impl Laid {
-    fn event(&mut self, event: &NewEvent, event_id: Uuid) -> Result<(), String> {
+    fn event(&mut self, event: &NewEvent, event_id: Uuid, superseded: bool) -> Result<(), String> {
         let kind = event.kind;
         let id = event.entity_id.as_str();
         check_names(event)?;
@@ -168,27 +202,24 @@ impl Laid {
                 others.push(key);
             }
         }
-        let number = number_of(event_id);
         self.keys.push(self.layout.stream(&stream));
-        self.keys.push(self.layout.seen(kind.family, number % BUCKETS));
-        self.keys.push(self.layout.record(kind.family, &own));
+        self.keys.push(self.layout.seen(kind.family, bucket_of(event_id)));
+        self.records.push(self.layout.record(kind.family, &own));
         for key in &others {
-            self.keys.push(self.layout.record(kind.family, key));
+            self.records.push(self.layout.record(kind.family, key));
         }
         let further = further_fields(event, &fields);
-        self.args.push_number(others.len() as u64);
+        self.args.push(format!("{} {} {}", others.len(), 2 * further.len(), event.schema));
         self.args.push(record::name_on(&own, &stream).as_bytes());
         self.args.push(event_id.hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes());
-        self.args.push_number(number);
+        self.args.push_number(number_of(event_id));
         match event.expected {
             Expected::Any => self.args.push("*"),
             Expected::None => self.args.push("0"),
             Expected::Exists => self.args.push("+"),
             Expected::Exactly(version) => self.args.push_number(version),
         }
-        self.args.push_number(2 * further.len() as u64);
         self.args.push(body);
-        self.args.push_number(event.schema.into());
         for key in &others {
             self.args.push(key);
             self.args.push(record::name_on(key, &stream).as_bytes());
@@ -198,6 +229,11 @@ impl Laid {
             self.args.push(value);
         }
         let removed = event.cache == CacheStep::Remove;
+        if superseded {
+            cache::check(kind, &fields)?;
+            cache::lay_out_superseded(removed, &mut self.args);
+            return Ok(());
+        }
         cache::lay_out(self.layout, kind, id, removed, &fields, &mut self.keys, &mut self.args)
     }
 }

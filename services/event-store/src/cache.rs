@@ -4,6 +4,7 @@
 use crate::state::{self, Fields};
 use crate::words::Words;
 use crate::{Kind, Layout};
+use std::borrow::Cow;
 
 /// Adds an entity's part to the keys and arguments of a call, as `functions/cache.lua` reads it.
 pub(crate) fn lay_out(
@@ -31,11 +32,9 @@ pub(crate) fn lay_out(
         shown.push(list);
         shown.push(layout.list(kind, list, id));
     }
+    let (indexes, lists) = (kind.indexes.len(), kind.lists.len());
+    args.push(format!("{} {} {indexes} {lists}", u8::from(removed), shown.len()));
     args.push(id);
-    args.push(if removed { "1" } else { "0" });
-    args.push_number(shown.len() as u64);
-    args.push_number(kind.indexes.len() as u64);
-    args.push_number(kind.lists.len() as u64);
     args.extend(&shown);
     for field in kind.indexes {
         keys.push(layout.index(kind, field));
@@ -46,17 +45,32 @@ pub(crate) fn lay_out(
     }
     for field in kind.lists {
         keys.push(layout.list(kind, field, id));
-        let items = match fields.get(field).filter(|value| value.get() != "null") {
-            Some(value) => state::items(value)
-                .ok_or_else(|| format!("field {field} is kept as a list, so it must be an array"))?,
-            None => Vec::new(),
-        };
+        let items = items(fields, field)?;
         args.push_number(items.len() as u64);
         for item in &items {
             args.push(item.as_bytes());
         }
     }
     Ok(())
+}
+
+/// The same for an event that a later one of its batch supersedes: it does not touch the cache.
+pub(crate) fn lay_out_superseded(removed: bool, args: &mut Words) {
+    args.push(if removed { "1" } else { "0" });
+}
+
+/// Can the entity be kept in a cache?
+pub(crate) fn check(kind: Kind, fields: &Fields<'_>) -> Result<(), String> {
+    kind.lists.iter().try_for_each(|field| items(fields, field).map(drop))
+}
+
+/// The items of a field that is kept as a list.
+fn items<'a>(fields: &Fields<'a>, field: &str) -> Result<Vec<Cow<'a, str>>, String> {
+    match fields.get(field).filter(|value| value.get() != "null") {
+        Some(value) => state::items(value)
+            .ok_or_else(|| format!("field {field} is kept as a list, so it must be an array")),
+        None => Ok(Vec::new()),
+    }
 }
 
 /// One entity's part, by itself.
@@ -121,12 +135,12 @@ impl CacheWords {
         let mut args = self.args.iter();
         let mut next = || args.next().unwrap_or_default();
         let number = |word: &[u8]| std::str::from_utf8(word).ok().and_then(|w| w.parse().ok()).unwrap_or(0);
-        let (id, removed) = (next(), next() == b"1");
-        let fields = number(next()) / 2;
-        let (indexes, lists) = (self.kind.indexes, self.kind.lists);
         // How many indexes and lists there are the kind says too.
-        next();
-        next();
+        let mut shape = next().split(|byte| *byte == b' ');
+        let removed = shape.next() == Some(b"1");
+        let fields = shape.next().map_or(0, number) / 2;
+        let id = next();
+        let (indexes, lists) = (self.kind.indexes, self.kind.lists);
         let fields = (0..fields).map(|_| (next(), next())).collect();
         let index = |(i, field): (usize, &&'static str)| {
             next();

@@ -121,22 +121,28 @@ pub(crate) fn command(
 }
 
 /// Sends a call. A server that lost the library (flushed, deleted by hand, or a master that is new in
-/// a cluster) gets it again, and one that lost the script, as every restart does; `key` is one of the
-/// call's.
-pub(crate) async fn send(connection: &mut Connection, command: &Cmd, key: &str) -> RedisResult<Value> {
+/// a cluster) gets it again, and one that lost the script, as every restart does.
+pub(crate) async fn send(connection: &mut Connection, command: &Cmd) -> RedisResult<Value> {
     match command.query_async(connection).await {
         Err(e) if is_missing(&e) => {
-            load_at(connection, key).await?;
+            load_again(connection).await?;
             command.query_async(connection).await
         }
         answer => answer,
     }
 }
 
-/// Loads the library on the server that holds this key.
-pub(crate) async fn load_at(connection: &mut Connection, key: &str) -> RedisResult<()> {
+/// Loads the library wherever it is missing. In a cluster it may be missed by another master than the one
+/// that owned the key until now, so each gets it; one that is away is not waited for.
+pub(crate) async fn load_again(connection: &mut Connection) -> RedisResult<()> {
     let load = if connection.is_by_script() { load_script_command() } else { load_command() };
-    unless_there(connection.at(key, &load).await)
+    let answers = connection.everywhere(&load).await?.into_iter();
+    let (loaded, mut failed): (Vec<_>, Vec<_>) =
+        answers.map(|(_, answer)| unless_there(answer)).partition(Result::is_ok);
+    match failed.pop() {
+        Some(failed) if loaded.is_empty() => failed,
+        _ => Ok(()),
+    }
 }
 
 /// Makes and sends a call.
@@ -146,9 +152,8 @@ pub(crate) async fn call(
     keys: &[String],
     args: &[String],
 ) -> RedisResult<Value> {
-    let key = keys.first().map_or("", String::as_str);
     let command = command(connection, function, keys, args);
-    send(connection, &command, key).await
+    send(connection, &command).await
 }
 
 /// Does the server not know the function?

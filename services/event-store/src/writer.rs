@@ -43,7 +43,7 @@ pub(crate) struct Told {
 
 impl Job {
     fn size(&self) -> usize {
-        self.batch.keys.size() + self.batch.args.size()
+        self.batch.records.size() + self.batch.keys.size() + self.batch.args.size()
     }
 
     /// May both go in one call?
@@ -173,6 +173,8 @@ impl Call {
         let (mut keys, mut args) = (Words::from_iter([clock]), Words::default());
         args.push_number(self.jobs.len() as u64);
         args.push_number(self.dedup_ms);
+        args.push_number(self.jobs.iter().map(|job| job.batch.records.len() as u64).sum());
+        self.jobs.iter().for_each(|job| keys.extend(&job.batch.records));
         for job in &self.jobs {
             keys.extend(&job.batch.keys);
             args.extend(&job.batch.args);
@@ -180,7 +182,7 @@ impl Call {
         let append = functions::command(&self.connection, "append", &keys, &args);
         let durability = self.jobs[0].durability;
         let Some(wait) = durability.command() else {
-            let answer = functions::send(&mut self.connection, &append, clock).await?;
+            let answer = functions::send(&mut self.connection, &append).await?;
             return Ok(Said { answers: list(answer), confirmed: 0 });
         };
         // Both on one connection: the server waits for the copies of what came on it before.
@@ -194,7 +196,7 @@ impl Call {
         let (waited, appended) = (answers.pop().unwrap_or_default(), answers.pop().unwrap_or_default());
         let appended = match appended.extract_error() {
             Err(e) if functions::is_missing(&e) => {
-                functions::load_at(&mut self.connection, clock).await?;
+                functions::load_again(&mut self.connection).await?;
                 return Err(RedisError::from(std::io::Error::from(std::io::ErrorKind::NotConnected)));
             }
             answer => answer?,

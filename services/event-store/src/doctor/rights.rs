@@ -58,6 +58,7 @@ pub(super) const WRITE: &[&str] = &[
     "hincrby @own f 1",
     "hscan @own 0",
     "hset @own f v",
+    "mset @own v",
     "pexpireat @own 1",
     "rpush @cache v",
     "sadd @cache v",

@@ -4,11 +4,11 @@
 -- write; what follows the line 'from here on nothing may fail' uses keys of proven types only.
 -- A refused batch leaves its neighbours of the same call alone.
 
--- What one call of a function issues ids from: the last id issued and the server's time.
+-- What one call of a function works on: the ids it issues, and what it has learnt of the keys.
 local function open_call(clock, window)
   local time = redis.call('TIME')
   local call = {
-    clock = clock, types = {}, streams = {}, swept = {},
+    clock = clock, types = {}, streams = {}, records = {}, fields = {}, listed = {}, buckets = {},
     now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000), now_seq = tonumber(time[2]) % 1000,
   }
   local ms, seq = string.match(redis.call('GET', clock) or '0-0', '^(%d+)%-(%d+)$')
@@ -21,10 +21,6 @@ local function open_call(clock, window)
   return call
 end
 
-local function close_call(call)
-  if call.issued then redis.call('SET', call.clock, string.format('%.0f-%.0f', call.ms, call.seq)) end
-end
-
 -- Never at or below the last one, whatever the server's clock says.
 local function next_id(call)
   if call.now_ms > call.ms or (call.now_ms == call.ms and call.now_seq > call.seq) then
@@ -33,7 +29,7 @@ local function next_id(call)
     call.seq = call.seq + 1
   end
   call.issued = true
-  return string.format('%.0f-%.0f', call.ms, call.seq)
+  return string.format('%d-%d', call.ms, call.seq)
 end
 
 -- Moves the clock behind what a stream has had; false when its ids leave no room.
@@ -64,22 +60,43 @@ end
 -- The record of an ordering key, '<version><state>[@<last>] <stream>=<id> …': the last event of each
 -- stream on that key, the newest first. State: l live, r removed, - no entity. `last` is the entity's own
 -- last event where that is not the first of them.
+local function parsed(text)
+  if not text then return { version = 0, state = '-', last = '', chain = '', listed = false } end
+  local version, state, last, chain = string.match(text, '^(%d+)([lr-])(%S*)(.*)$')
+  if not version then return nil end
+  return { version = tonumber(version), state = state, last = last, chain = chain, listed = state == 'l' }
+end
+
+-- The record as it is kept.
+local function text_of(r)
+  return string.format('%d', r.version) .. r.state .. r.last .. r.chain
+end
+
+-- Nothing when the key holds something else.
 local function record_of(records, key)
   local r = records[key]
   if r then return r end
   local text = redis.pcall('GET', key)
-  if text == false then
-    r = { version = 0, state = '-', last = '', chain = '' }
-  elseif type(text) == 'table' then
-    return nil
-  else
-    local version, state, last, chain = string.match(text, '^(%d+)([lr-])(%S*)(.*)$')
-    if not version then return nil end
-    r = { version = tonumber(version), state = state, last = last, chain = chain }
-  end
-  r.planned, r.live = r.version, r.state == 'l'
+  if type(text) == 'table' then return nil end
+  r = parsed(text)
   records[key] = r
   return r
+end
+
+-- The records of a whole call with one question. To that a key of another type is as one that is
+-- not there: where it is not clear which, record_of asks for each by itself.
+local function fetch_records(records, keys, from, to)
+  for i = from, to, CHUNK do
+    local last, missing = math.min(i + CHUNK - 1, to), {}
+    local texts = redis.call('MGET', unpack(keys, i, last))
+    for j = i, last do
+      local text = texts[j - i + 1]
+      if text then records[keys[j]] = parsed(text) else missing[#missing + 1] = keys[j] end
+    end
+    if #missing > 0 and redis.call('EXISTS', unpack(missing)) == 0 then
+      for _, key in ipairs(missing) do records[key] = parsed(false) end
+    end
+  end
 end
 
 local function moved_on(chain, name, id)
@@ -91,28 +108,114 @@ local function moved_on(chain, name, id)
   return ' ' .. name .. '=' .. id .. chain
 end
 
--- The event ids of a bucket are numbers with the generation as their last digit; the digit alone
--- stands for 'older generations were forgotten'. At its first use in a generation they are.
+-- An event on a further key of the entity of another.
+local function move_other(other, name, id)
+  if other.last == '' and other.version > 0 then other.last = '@' .. string.match(other.chain, '^ (%S+)') end
+  other.chain, other.moved = moved_on(other.chain, name, id), true
+end
+
+-- Event ids are remembered in buckets, as numbers with the generation as their last digit; the digit
+-- alone stands for 'older generations were forgotten'. At its first use in a generation they are.
 local function forget(call, bucket)
   local old = {}
   for _, member in ipairs(redis.call('SMEMBERS', bucket)) do
-    if string.sub(member, -1) ~= call.before then old[#old + 1] = member end
+    local digit = string.sub(member, -1)
+    if digit ~= call.before and digit ~= call.digit then old[#old + 1] = member end
   end
   in_chunks('SREM', bucket, old, 1, #old)
-  redis.call('SADD', bucket, call.digit)
   redis.call('PEXPIREAT', bucket, call.forget_at)
-  call.swept[bucket] = true
 end
 
--- How an event is laid out, from the cursors k and a on:
--- keys: stream, bucket of event ids, the key's record, further keys' records…, those of the cache.
--- args: number of further keys, stream's name on the key, event id, its number in the bucket, expected
--- (* any, 0 none, + exists, n exactly), number of further fields, entity, schema, per further key its
--- text and the stream's name on it, names and values of further fields, those of the cache.
-local function place_of(args, k, a)
-  local others, fields = tonumber(args[a]), tonumber(args[a + 5])
-  return { k = k, a = a, others = others, tail = a + 8 + 2 * others, fields = fields,
-    cache_k = k + 3 + others, cache_a = a + 8 + 2 * others + fields }
+-- Asks which of these numbers the bucket knows.
+local function ask(call, key, bucket)
+  local members, numbers = { call.digit }, bucket.numbers
+  for i, number in ipairs(numbers) do
+    members[2 * i], members[2 * i + 1] = number .. call.digit, number .. call.before
+  end
+  for from = 1, #members, CHUNK do
+    local seen = redis.pcall('SMISMEMBER', key, unpack(members, from, math.min(from + CHUNK - 1, #members)))
+    if seen.err then
+      bucket.wrong = true
+      return
+    end
+    for i, is_known in ipairs(seen) do
+      if is_known == 1 then
+        local member = from + i - 1
+        if member == 1 then bucket.swept = true else bucket.known[numbers[math.floor(member / 2)]] = true end
+      end
+    end
+  end
+end
+
+-- How an event is laid out, from the cursors k, a and r on:
+-- keys: stream, bucket of event ids, those of the cache. records: the key's, further keys'….
+-- args: its form, stream's name on the key, event id, its number in the bucket, expected (* any, 0 none,
+-- + exists, n exactly), entity, per further key its text and the stream's name on it, names and values
+-- of further fields, those of the cache.
+-- The form is '<number of further keys> <number of further fields> <schema>'.
+local form_of = once(function(word)
+  local others, fields, schema = string.match(word, '^(%d+) (%d+) (%d+)$')
+  local form = { others = tonumber(others), fields = tonumber(fields), schema = schema }
+  form.tail = 6 + 2 * form.others
+  form.cache = form.tail + form.fields
+  return form
+end)
+
+-- Where the events of a batch stand, four things each: key, arg, record, form. The batch: number of
+-- events, of keys, of args (these four included) and of records, then the events. Also the cursors
+-- behind it.
+local function places(call, keys, k, args, a, r)
+  local count = tonumber(args[a])
+  local plan = { count = count }
+  local behind_k, behind_a, behind_r = k + tonumber(args[a + 1]), a + tonumber(args[a + 2]), r + tonumber(args[a + 3])
+  a = a + 4
+  for n = 1, 4 * count, 4 do
+    local form, key = form_of(args[a]), keys[k + 1]
+    plan[n], plan[n + 1], plan[n + 2], plan[n + 3] = k, a, r, form
+    local bucket = call.buckets[key]
+    if not bucket then
+      bucket = { numbers = {}, known = {}, new = {} }
+      call.buckets[key] = bucket
+    end
+    bucket.numbers[#bucket.numbers + 1] = args[a + 3]
+    local ca = a + form.cache
+    k, a, r = k + 2 + shape_of(args[ca]).keys, behind_cache(args, ca), r + 1 + form.others
+  end
+  return plan, behind_k, behind_a, behind_r
+end
+
+-- Learns what the batches of the call will ask, with few questions; their records stand together.
+local function prepare(call, keys, first_record, last_record)
+  fetch_records(call.records, keys, first_record, last_record)
+  for key, bucket in pairs(call.buckets) do ask(call, key, bucket) end
+end
+
+-- An answer when an event cannot go into its stream, or when its id was used before.
+local function refuse_ids(call, keys, args, plan)
+  local known, first, ids = 0, nil, {}
+  for i = 1, plan.count do
+    local k, a = plan[4 * i - 3], plan[4 * i - 2]
+    local why = refuses(call, keys[k])
+    if why then return { why, i, keys[k] } end
+    local bucket, event_id = call.buckets[keys[k + 1]], args[a + 2]
+    if bucket.wrong then return { 'wrongtype', i, keys[k + 1] } end
+    if ids[event_id] then return { 'duplicate', i } end
+    ids[event_id] = true
+    if bucket.known[args[a + 3]] then
+      known = known + 1
+      first = first or i
+    end
+  end
+  if known == 0 then return nil end
+  if known < plan.count then return { 'duplicate', first } end
+  call.issued = true -- a write, so that a WAIT behind this call waits for what was appended before
+  return { 'known' }
+end
+
+-- Where the record stands after the events of this batch that come before; a batch that is refused
+-- leaves no trace of that.
+local function plan_on(plan, r)
+  if r.plan ~= plan then r.plan, r.planned, r.live = plan, r.version, r.state == 'l' end
 end
 
 local function accepts(expected, r)
@@ -120,116 +223,131 @@ local function accepts(expected, r)
     or tonumber(expected) == r.planned
 end
 
--- The events' places and the records that they move; nil and an answer when the batch is refused.
-local function check(call, keys, k, args, a, count)
-  local plan, records, hashes, batch_ids, known, first_known = {}, {}, {}, {}, 0, nil
-  for i = 1, count do
-    local e = place_of(args, k, a)
-    local stream, bucket, event_id, number = keys[k], keys[k + 1], args[a + 2], args[a + 3]
-    local why = refuses(call, stream)
-    if why then return nil, { why, i, stream } end
-    if batch_ids[event_id] then return nil, { 'duplicate', i } end
-    batch_ids[event_id] = true
-    local seen = redis.pcall('SMISMEMBER', bucket, call.digit, number .. call.digit, number .. call.before)
-    if seen.err then return nil, { 'wrongtype', i, bucket } end
-    if seen[1] == 1 then call.swept[bucket] = true end
-    if seen[2] == 1 or seen[3] == 1 then
-      known = known + 1
-      first_known = first_known or i
+-- An answer when an event cannot be appended to what its entity is now.
+local function refuse_state(call, keys, args, plan)
+  local records = call.records
+  for i = 1, plan.count do
+    local k, a, first, form = plan[4 * i - 3], plan[4 * i - 2], plan[4 * i - 1], plan[4 * i]
+    for j = first, first + form.others do
+      if not record_of(records, keys[j]) then return { 'wrongtype', i, keys[j] } end
     end
-    plan[i] = e
-    local ck, ca = e.cache_k, e.cache_a
-    k, a = ck + 2 + tonumber(args[ca + 3]) + tonumber(args[ca + 4]), behind_cache(args, ca)
-  end
-  if known > 0 and known == count then
-    call.issued = true -- a write, so that a WAIT behind this call waits for what was appended before
-    return nil, { 'known' }
-  end
-  if known > 0 then return nil, { 'duplicate', first_known } end
-  for i, e in ipairs(plan) do
-    for j = e.k + 2, e.k + 2 + e.others do
-      if not record_of(records, keys[j]) then return nil, { 'wrongtype', i, keys[j] } end
+    local r, ca = records[keys[first]], a + form.cache
+    plan_on(plan, r)
+    if not accepts(args[a + 4], r) then
+      return { 'conflict', i, string.format('%d', r.planned), (r.planned > 0 and not r.live) and 1 or 0 }
     end
-    local r = records[keys[e.k + 2]]
-    if not accepts(args[e.a + 4], r) then
-      return nil, { 'conflict', i, string.format('%.0f', r.planned), (r.planned > 0 and not r.live) and 1 or 0 }
-    end
-    r.planned, r.live = r.planned + 1, args[e.cache_a + 1] == '0'
-    local hash = keys[e.cache_k + 1]
-    if not hashes[hash] then
-      local wrong, fields = check_cache(call.types, keys, e.cache_k, args, e.cache_a)
-      if wrong then return nil, { 'wrongtype', i, wrong } end
-      hashes[hash] = fields
+    local shape = shape_of(args[ca])
+    r.planned, r.live = r.planned + 1, not shape.removed
+    if shape.shown and not call.fields[keys[k + 3]] then
+      local wrong, fields = check_cache(call.types, keys, k + 2, args, ca)
+      if wrong then return { 'wrongtype', i, wrong } end
+      call.fields[keys[k + 3]] = fields
     end
   end
-  return plan, records, hashes
 end
 
-local function add_entry(stream, id, version, after, args, e)
-  local a, tail = e.a, e.tail
+local function add_entry(stream, id, version, after, args, a, form)
+  local tail = a + form.tail
   if after == '' then
-    return redis.pcall('XADD', stream, id, 'event_id', args[a + 2], 'entity', args[a + 6], 'version', version,
-      'schema', args[a + 7], unpack(args, tail, tail + e.fields - 1))
+    return redis.pcall('XADD', stream, id, 'event_id', args[a + 2], 'entity', args[a + 5], 'version', version,
+      'schema', form.schema, unpack(args, tail, tail + form.fields - 1))
   end
-  return redis.pcall('XADD', stream, id, 'event_id', args[a + 2], 'entity', args[a + 6], 'version', version,
-    'schema', args[a + 7], 'after', after, unpack(args, tail, tail + e.fields - 1))
+  return redis.pcall('XADD', stream, id, 'event_id', args[a + 2], 'entity', args[a + 5], 'version', version,
+    'schema', form.schema, 'after', after, unpack(args, tail, tail + form.fields - 1))
 end
 
-local function write(call, keys, args, e, records, hashes)
-  local k, a = e.k, e.a
-  local r, stream, bucket, hash = records[keys[k + 2]], keys[k], keys[k + 1], keys[e.cache_k + 1]
-  local after = string.sub(r.chain, 2)
-  for j = 1, e.others do
-    after = after .. '\n' .. args[a + 6 + 2 * j] .. '\t' .. string.sub(records[keys[k + 2 + j]].chain, 2)
+-- The entity's cache, as its last event of the batch leaves it.
+local function show(call, keys, k, args, a, r)
+  local ids, hash, id = keys[k], keys[k + 1], args[a + 1]
+  local listed = call.listed[ids]
+  if not listed then
+    listed = {}
+    call.listed[ids] = listed
   end
-  local id, version = next_id(call), r.version + 1
-  if type(add_entry(stream, id, version, after, args, e)) == 'table' then
+  if shape_of(args[a]).removed then
+    listed[id], r.listed = nil, false
+    redis.call('SREM', ids, id)
+  elseif not r.listed then
+    listed[id], r.listed = true, true
+  end
+  call.fields[hash] = write_entity(keys, k, args, a, call.fields[hash])
+end
+
+local function write(call, keys, args, k, a, first, form)
+  local records = call.records
+  local r, stream, shape = records[keys[first]], keys[k], shape_of(args[a + form.cache])
+  local after = string.sub(r.chain, 2)
+  for j = 1, form.others do
+    after = after .. '\n' .. args[a + 4 + 2 * j] .. '\t' .. string.sub(records[keys[first + j]].chain, 2)
+  end
+  local id, version = next_id(call), string.format('%d', r.version + 1)
+  if type(add_entry(stream, id, version, after, args, a, form)) == 'table' then
     -- The stream's newest entries were deleted, so that only it knows how far its ids have come.
     catch_up(call, stream)
     id = next_id(call)
-    add_entry(stream, id, version, after, args, e)
+    add_entry(stream, id, version, after, args, a, form)
   end
-  for j = 1, e.others do
-    local other = records[keys[k + 2 + j]]
-    if other.last == '' and other.version > 0 then other.last = '@' .. string.match(other.chain, '^ (%S+)') end
-    other.chain = moved_on(other.chain, args[a + 7 + 2 * j], id)
-  end
-  if not call.swept[bucket] then forget(call, bucket) end
-  redis.call('SADD', bucket, args[a + 3] .. call.digit)
-  hashes[hash] = write_cache(keys, e.cache_k, args, e.cache_a, hashes[hash], r.state == 'l')
-  r.version, r.last, r.chain = version, '', moved_on(r.chain, args[a + 1], id)
-  r.state = args[e.cache_a + 1] == '1' and 'r' or 'l'
+  for j = 1, form.others do move_other(records[keys[first + j]], args[a + 5 + 2 * j], id) end
+  if shape.shown then show(call, keys, k + 2, args, a + form.cache, r) end
+  r.version, r.last, r.chain, r.moved = r.version + 1, '', moved_on(r.chain, args[a + 1], id), true
+  r.state = shape.removed and 'r' or 'l'
+  local bucket, number = call.buckets[keys[k + 1]], args[a + 3]
+  bucket.new[#bucket.new + 1], bucket.known[number] = number .. call.digit, true
   return id, version
 end
 
--- Appends the batch at the cursors: number of events, of keys and of args (these three included), then
--- the events. Answers what happened and the cursors behind the batch.
-local function append_batch(call, keys, k, args, a)
-  local count = tonumber(args[a])
-  local behind_k, behind_a = k + tonumber(args[a + 1]), a + tonumber(args[a + 2])
-  local plan, records, hashes = check(call, keys, k, args, a + 3, count)
-  if not plan then return records, behind_k, behind_a end
+-- Appends a batch that `places` has found and `prepare` knows of.
+local function append_batch(call, keys, args, plan)
+  local refusal = refuse_ids(call, keys, args, plan) or refuse_state(call, keys, args, plan)
+  if refusal then return refusal end
   local answer = { 'ok' }
   -- from here on nothing may fail
-  for i, e in ipairs(plan) do
-    answer[2 * i], answer[2 * i + 1] = write(call, keys, args, e, records, hashes)
+  for i = 1, plan.count do
+    local n = 4 * i
+    answer[2 * i], answer[2 * i + 1] = write(call, keys, args, plan[n - 3], plan[n - 2], plan[n - 1], plan[n])
   end
-  for key, r in pairs(records) do
-    redis.call('SET', key, string.format('%.0f', r.version) .. r.state .. r.last .. r.chain)
-  end
-  return answer, behind_k, behind_a
+  return answer
 end
 
--- keys: clock, then those of the batches. args: number of batches, for how many ms an event id is
--- remembered, the batches. Answers a line of words for each.
-redis.register_function('@LIB@_append', function(keys, args)
-  local call = open_call(keys[1], args[2])
-  local answers, k, a = {}, 2, 3
-  for i = 1, tonumber(args[1]) do
-    local answer
-    answer, k, a = append_batch(call, keys, k, args, a)
-    answers[i] = table.concat(answer, ' ')
+-- Writes what the batches of the call have in common.
+local function close_call(call)
+  local moved = {}
+  for key, r in pairs(call.records) do
+    if r.moved then
+      moved[#moved + 1] = key
+      moved[#moved + 1] = text_of(r)
+    end
   end
+  for i = 1, #moved, CHUNK do redis.call('MSET', unpack(moved, i, math.min(i + CHUNK - 1, #moved))) end
+  for ids, members in pairs(call.listed) do
+    local list = {}
+    for id in pairs(members) do list[#list + 1] = id end
+    in_chunks('SADD', ids, list, 1, #list)
+  end
+  for key, bucket in pairs(call.buckets) do
+    local new = bucket.new
+    if #new > 0 then
+      if not bucket.swept then
+        new[#new + 1] = call.digit
+        in_chunks('SADD', key, new, 1, #new)
+        forget(call, key)
+      else
+        in_chunks('SADD', key, new, 1, #new)
+      end
+    end
+  end
+  if call.issued then redis.call('SET', call.clock, string.format('%.0f-%.0f', call.ms, call.seq)) end
+end
+
+-- keys: clock, the records of all batches, then their other keys. args: number of batches, for how many
+-- ms an event id is remembered, number of records, the batches. Answers a line of words for each.
+redis.register_function('@LIB@_append', function(keys, args)
+  local call, records, count = open_call(keys[1], args[2]), tonumber(args[3]), tonumber(args[1])
+  local plans, k, a, r = {}, 2 + records, 4, 2
+  for i = 1, count do plans[i], k, a, r = places(call, keys, k, args, a, r) end
+  prepare(call, keys, 2, 1 + records)
+  local answers = {}
+  for i = 1, count do answers[i] = table.concat(append_batch(call, keys, args, plans[i]), ' ') end
   close_call(call)
   return answers
 end)

@@ -4,9 +4,10 @@
 
 -- How one entity's part is laid out, from the cursors k and a on:
 -- keys: ids, hash, indexes…, lists….
--- args: entity's id, removed (1 or 0), number of field args, number of indexes, number of lists, then
--- names and values of the fields, per index its field, whether there is a value (1 or 0) and the
--- value, per list the number of items and the items.
+-- args: its shape, entity's id, names and values of the fields, per index its field, whether there is a
+-- value (1 or 0) and the value, per list the number of items and the items.
+-- The shape is '<removed, 1 or 0> <number of field args> <number of indexes> <number of lists>', or just
+-- '<removed>' for an event that a later one of its batch supersedes: that has no keys and no more args.
 
 local CHUNK = 1000 -- Lua's stack bounds how many arguments one command can take
 
@@ -17,6 +18,30 @@ local function in_chunks(command, key, args, from, to)
   end
   return answers
 end
+
+-- Words that describe a form are few and come again: what one means is found out once. (A thousand of
+-- them are remembered, whatever is sent.)
+local function once(parse)
+  local known, count = {}, 0
+  return function(word)
+    local meaning = known[word]
+    if not meaning then
+      if count == 1000 then known, count = {}, 0 end
+      meaning = parse(word)
+      known[word], count = meaning, count + 1
+    end
+    return meaning
+  end
+end
+
+local shape_of = once(function(word)
+  local removed, count, indexes, lists = string.match(word, '^([01]) (%d+) (%d+) (%d+)$')
+  if not removed then return { removed = word == '1', keys = 0 } end
+  local shape = { removed = removed == '1', shown = true, count = tonumber(count), indexes = tonumber(indexes),
+    lists = tonumber(lists) }
+  shape.keys = 2 + shape.indexes + shape.lists
+  return shape
+end)
 
 -- Has the key another type? Asked once for each key of a call; `types` remembers.
 local function differs(types, key, expected)
@@ -31,14 +56,15 @@ end
 
 -- A key of another type, or nil and how many fields the hash has.
 local function check_cache(types, keys, k, args, a)
+  local shape = shape_of(args[a])
   if differs(types, keys[k], 'set') then return keys[k] end
   local fields = redis.pcall('HLEN', keys[k + 1])
   if type(fields) == 'table' then return keys[k + 1] end
-  local indexes, lists = tonumber(args[a + 3]), tonumber(args[a + 4])
-  for i = k + 2, k + 1 + indexes do
+  local first_list = k + 2 + shape.indexes
+  for i = k + 2, first_list - 1 do
     if differs(types, keys[i], 'zset') then return keys[i] end
   end
-  for i = k + 2 + indexes, k + 1 + indexes + lists do
+  for i = first_list, first_list + shape.lists - 1 do
     if differs(types, keys[i], 'list') then return keys[i] end
   end
   return nil, fields
@@ -46,42 +72,53 @@ end
 
 -- Where the next thing stands among the args.
 local function behind_cache(args, a)
-  local at = a + 5 + tonumber(args[a + 2]) + 3 * tonumber(args[a + 3])
-  for _ = 1, tonumber(args[a + 4]) do at = at + 1 + tonumber(args[at]) end
+  local shape = shape_of(args[a])
+  if not shape.shown then return a + 1 end
+  local at = a + 2 + shape.count + 3 * shape.indexes
+  for _ = 1, shape.lists do at = at + 1 + tonumber(args[at]) end
   return at
 end
 
--- `fields`: how many the hash has now. `listed`: is the id in the set already?
-local function write_cache(keys, k, args, a, fields, listed)
-  local id, removed, ids, hash = args[a], args[a + 1] == '1', keys[k], keys[k + 1]
-  local count, indexes, lists = tonumber(args[a + 2]), tonumber(args[a + 3]), tonumber(args[a + 4])
-  local at = a + 5 + count
-  for i = 1, indexes do
+-- All but the set of ids. `fields`: how many the hash has now; answers how many it has then.
+local function write_entity(keys, k, args, a, fields)
+  local shape, id, hash = shape_of(args[a]), args[a + 1], keys[k + 1]
+  local first, last = a + 2, a + 1 + shape.count
+  local at = last + 1
+  for i = 1, shape.indexes do
     local old = redis.call('HGET', hash, args[at])
-    local new = not removed and args[at + 1] == '1' and args[at + 2]
+    local new = not shape.removed and args[at + 1] == '1' and args[at + 2]
     local index = keys[k + 1 + i]
     if old and old ~= new then redis.call('ZREM', index, old .. '\0' .. id) end
     if new then redis.call('ZADD', index, 0, new .. '\0' .. id) end
     at = at + 3
   end
-  for i = 1, lists do
-    local list, items = keys[k + 1 + indexes + i], tonumber(args[at])
+  for i = 1, shape.lists do
+    local list, items = keys[k + 1 + shape.indexes + i], tonumber(args[at])
     redis.call('DEL', list)
-    if not removed then in_chunks('RPUSH', list, args, at + 1, at + items) end
+    if not shape.removed then in_chunks('RPUSH', list, args, at + 1, at + items) end
     at = at + 1 + items
   end
-  if removed then
+  if shape.removed then
     redis.call('DEL', hash)
-    redis.call('SREM', ids, id)
     return 0
   end
-  if not listed then redis.call('SADD', ids, id) end
   -- The same fields are overwritten in place; where the entity has others now, the hash is made anew,
   -- so that it shows them in the writer's order.
-  local added = in_chunks('HSET', hash, args, a + 5, a + 4 + count)
-  if fields + added ~= count / 2 or (fields > 0 and added > 0) then
+  local added = in_chunks('HSET', hash, args, first, last)
+  if fields + added ~= shape.count / 2 or (fields > 0 and added > 0) then
     redis.call('DEL', hash)
-    in_chunks('HSET', hash, args, a + 5, a + 4 + count)
+    in_chunks('HSET', hash, args, first, last)
   end
-  return count / 2
+  return shape.count / 2
+end
+
+-- The whole of one entity. `listed`: is the id in the set already?
+local function write_cache(keys, k, args, a, fields, listed)
+  local removed, id = shape_of(args[a]).removed, args[a + 1]
+  if removed then
+    redis.call('SREM', keys[k], id)
+  elseif not listed then
+    redis.call('SADD', keys[k], id)
+  end
+  return write_entity(keys, k, args, a, fields)
 end

@@ -14,7 +14,7 @@ local function import_place(args, k, a)
   e.behind_k, e.behind_a = k + 1, e.fields + e.count
   if e.event then
     e.cache_k, e.cache_a = k + 2 + others, e.behind_a
-    e.behind_k = e.cache_k + 2 + tonumber(args[e.cache_a + 3]) + tonumber(args[e.cache_a + 4])
+    e.behind_k = e.cache_k + shape_of(args[e.cache_a]).keys
     e.behind_a = behind_cache(args, e.cache_a)
   end
   return e
@@ -53,7 +53,7 @@ local function refuse_import(keys, args, plan, clock)
         end
         local r = records[keys[e.k + 1]]
         -- Versions between the two were trimmed before the export.
-        if e.version <= r.planned then return { 'conflict', i } end
+        if e.version <= (r.planned or r.version) then return { 'conflict', i } end
         r.planned = e.version
         local wrong, fields = check_cache(types, keys, e.cache_k, args, e.cache_a)
         if wrong then return { 'wrongtype', i, wrong } end
@@ -82,20 +82,16 @@ redis.register_function('@LIB@_import', function(keys, args)
       written = written + 1
       if not reaches(clock, e.id) then clock = e.id end
       if e.event then
-        for j = 1, e.others do
-          local other = records[keys[e.k + 1 + j]]
-          if other.last == '' and other.version > 0 then other.last = '@' .. string.match(other.chain, '^ (%S+)') end
-          other.chain = moved_on(other.chain, args[e.a + 4 + j], e.id)
-        end
+        for j = 1, e.others do move_other(records[keys[e.k + 1 + j]], args[e.a + 4 + j], e.id) end
         local r, hash = records[keys[e.k + 1]], keys[e.cache_k + 1]
         hashes[hash] = write_cache(keys, e.cache_k, args, e.cache_a, hashes[hash], r.state == 'l')
         r.version, r.last, r.chain = e.version, '', moved_on(r.chain, args[e.a + 3], e.id)
-        r.state = args[e.cache_a + 1] == '1' and 'r' or 'l'
+        r.state = shape_of(args[e.cache_a]).removed and 'r' or 'l'
       end
     end
   end
   for key, r in pairs(records) do
-    redis.call('SET', key, string.format('%.0f', r.version) .. r.state .. r.last .. r.chain)
+    redis.call('SET', key, text_of(r))
   end
   redis.call('SET', keys[1], clock)
   return { 'ok', written }

@@ -96,9 +96,8 @@ impl Group {
         let family = self.subscription.streams.first().map_or("", |s| s.family());
         let mut keys = Words::from_iter([&self.positions, &config.layout.clock(family)]);
         self.keys.iter().for_each(|key| keys.push(key));
-        let mut args = Words::from_iter([&self.subscription.group, &self.subscription.consumer]);
-        args.push_number(crate::writer::dedup_ms(config));
-        args.push_number(self.keys.len() as u64);
+        let (mut others, mut records) = (Words::default(), 0);
+        let mut args = Words::default();
         // What cannot be appended as it is takes no part in the call.
         let mut parts = Vec::with_capacity(events.len());
         for Finish { place: (id, stream), item, outputs } in events {
@@ -112,20 +111,26 @@ impl Group {
                     }
                 },
             };
-            args.push_number(*stream as u64 + 3);
+            args.push(format!("{} {} {}", stream + 3, u8::from(batch.is_some()), item.fields.len()));
             args.push(id.to_string());
-            args.push_number(u64::from(batch.is_some()));
-            args.push_number(item.fields.len() as u64);
             item.fields.iter().for_each(|field| args.push(field));
             if let Some(batch) = &batch {
-                keys.extend(&batch.keys);
+                records += batch.records.len() as u64;
+                keys.extend(&batch.records);
+                others.extend(&batch.keys);
                 args.extend(&batch.args);
             }
             parts.push(Ok(batch));
         }
         let mut answers = Vec::new().into_iter();
         if parts.iter().any(Result::is_ok) {
-            match self.until_answered("finish", &keys, &args).await? {
+            keys.extend(&others);
+            let mut all = Words::from_iter([&self.subscription.group, &self.subscription.consumer]);
+            all.push_number(crate::writer::dedup_ms(config));
+            all.push_number(self.keys.len() as u64);
+            all.push_number(records);
+            all.extend(&args);
+            match self.until_answered("finish", &keys, &all).await? {
                 Value::Array(list) => answers = list.into_iter(),
                 other => return Err(crate::batch::unexpected(&entry::words(other))),
             }
