@@ -219,7 +219,7 @@ async fn a_value_that_is_misspelt_or_of_another_kind_is_refused_by_its_name() ->
         (json!({"operands": {"version": "a b"}}), "/operands/version'"),
         (
             json!({"monitoring": {"rules": {"overrides": {"OrderShopDown": {}}}}}),
-            "/monitoring/rules/overrides",
+            "invalid propertyName 'OrderShopDown'",
         ),
         (json!({"tolerations": [{"keys": "x"}]}), "'keys' not allowed"),
     ] {
