@@ -4,10 +4,13 @@
 //! last write of the status: a stale status would be written twice and its transitions reported twice. It never
 //! writes and never decides.
 
-use std::fmt::Debug;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
+};
 
-use futures_util::try_join;
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use futures_util::{future::try_join_all, try_join};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::{
     Api, Client, Resource,
     api::ListParams,
@@ -18,8 +21,9 @@ use serde::de::DeserializeOwned;
 use super::{
     children::{Children, Live},
     hash, labels,
+    sources::{self, Source, SourceKind, Sources},
 };
-use crate::crd::{OrderShop, SecretKey};
+use crate::crd::OrderShop;
 
 /// What a reconciliation starts from.
 #[derive(Clone, Debug)]
@@ -28,22 +32,8 @@ pub struct Fetched {
     pub shop: OrderShop,
     /// What carries the shop's labels.
     pub live: Children<Live>,
-    /// The mail server's Secret, when the spec names one.
-    pub smtp: Option<SmtpSecret>,
-}
-
-/// What was found where the spec says the mail server's URL is. The URL itself is not kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SmtpSecret {
-    /// There is no such Secret.
-    NoSecret,
-    /// The Secret has no such key.
-    NoKey,
-    /// It is there.
-    Found {
-        /// A hash of the value, to notice a change.
-        hash: String,
-    },
+    /// The Secrets and ConfigMaps that the spec names.
+    pub sources: Sources,
 }
 
 /// The API server did not answer with what was asked for.
@@ -63,9 +53,11 @@ pub enum FetchError {
         /// What the API server said.
         source: kube::Error,
     },
-    /// The mail server's Secret could not be read.
-    #[error("reading the Secret {name:?} of spec.mail.smtpSecret: {source}")]
-    Secret {
+    /// A Secret or a ConfigMap that the spec names could not be read.
+    #[error("reading the {kind} {name:?}: {source}")]
+    Source {
+        /// Its kind.
+        kind: &'static str,
         /// Its name.
         name: String,
         /// What the API server said.
@@ -81,7 +73,7 @@ impl FetchError {
             Self::Shop(_) => "FetchShop",
             Self::Undecodable(_) => "Undecodable",
             Self::Children { .. } => "FetchChildren",
-            Self::Secret { .. } => "FetchSecret",
+            Self::Source { .. } => "FetchSource",
         }
     }
 }
@@ -97,11 +89,11 @@ pub async fn fetch(client: &Client, namespace: &str, name: &str) -> Result<Optio
     if shop.meta().deletion_timestamp.is_some() {
         return Ok(None);
     }
-    let (live, smtp) = try_join!(
+    let (live, sources) = try_join!(
         Children::<Live>::fetch(client, namespace, name),
-        smtp(client, namespace, shop.spec.mail.smtp_secret.as_ref()),
+        sources(client, namespace, sources::wanted(&shop.spec)),
     )?;
-    Ok(Some(Fetched { shop, live, smtp }))
+    Ok(Some(Fetched { shop, live, sources }))
 }
 
 /// A kind of which the operator may list what is its own.
@@ -130,19 +122,29 @@ pub async fn pods(
     Ok(listed.map_err(|source| FetchError::Children { kind: "Pod".to_owned(), source })?.items)
 }
 
-async fn smtp(
-    client: &Client,
-    namespace: &str,
-    wanted: Option<&SecretKey>,
-) -> Result<Option<SmtpSecret>, FetchError> {
-    let Some(SecretKey { name, key }) = wanted else { return Ok(None) };
-    let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    let secret =
-        secrets.get_opt(name).await.map_err(|source| FetchError::Secret { name: name.clone(), source })?;
-    Ok(Some(match secret.map(|secret| secret.data.unwrap_or_default()) {
-        None => SmtpSecret::NoSecret,
-        Some(data) => data
-            .get(key)
-            .map_or(SmtpSecret::NoKey, |value| SmtpSecret::Found { hash: hash::of_bytes(&value.0) }),
-    }))
+/// Reads each of them once, and keeps hashes only: a reconciliation compares, it needs no value.
+async fn sources(client: &Client, namespace: &str, wanted: BTreeSet<Source>) -> Result<Sources, FetchError> {
+    let found = wanted.into_iter().map(|(kind, name)| async move {
+        let keys = match kind {
+            SourceKind::Secret => Api::<Secret>::namespaced(client.clone(), namespace)
+                .get_opt(&name)
+                .await
+                .map(|secret| secret.map(|secret| hashes(secret.data, |value| &value.0))),
+            SourceKind::ConfigMap => Api::<ConfigMap>::namespaced(client.clone(), namespace)
+                .get_opt(&name)
+                .await
+                .map(|map| map.map(|map| hashes(map.data, String::as_bytes))),
+        };
+        match keys {
+            Ok(keys) => Ok(((kind, name), keys)),
+            Err(source) => Err(FetchError::Source { kind: kind.as_str(), name, source }),
+        }
+    });
+    Ok(Sources(try_join_all(found).await?.into_iter().collect()))
+}
+
+/// A hash of the value of each key.
+fn hashes<V>(data: Option<BTreeMap<String, V>>, bytes: impl Fn(&V) -> &[u8]) -> BTreeMap<String, String> {
+    let data = data.unwrap_or_default();
+    data.iter().map(|(key, value)| (key.clone(), hash::of_bytes(bytes(value)))).collect()
 }

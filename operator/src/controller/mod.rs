@@ -28,6 +28,7 @@ pub mod plan;
 pub mod reconcile;
 pub mod rollout;
 pub mod scope;
+pub mod sources;
 pub mod status;
 pub mod transitions;
 pub mod trouble;

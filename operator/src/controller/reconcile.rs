@@ -38,9 +38,9 @@ use crate::{
 /// How often a shop is looked at although nothing was seen to change.
 const RESYNC: Duration = Duration::from_mins(10);
 
-/// How often a shop is looked at that uses a Secret: Secrets are not watched, since that would let the operator
-/// read all of them.
-const SECRET_RESYNC: Duration = Duration::from_secs(30);
+/// How often a shop is looked at that uses Secrets and ConfigMaps of others: those are not watched, since that
+/// would let the operator read all of them.
+const SOURCE_RESYNC: Duration = Duration::from_secs(30);
 
 /// How long a reconciliation may take: a connection that was cut in the middle of an answer must not keep a shop
 /// waiting for ever.
@@ -153,11 +153,11 @@ async fn steps(
         }
         Err(error) => return Err(error.into()),
     };
-    let Fetched { shop, live, smtp } = fetched;
+    let Fetched { shop, live, sources } = fetched;
     let old = shop.status.clone().unwrap_or_default();
     Span::current().record("generation", shop.meta().generation);
 
-    let valid = match validate::validate(&shop, defaults, smtp.as_ref()) {
+    let valid = match validate::validate(&shop, defaults, &sources) {
         Ok(valid) => valid,
         Err(error) => {
             metrics.failed(error.reason());
@@ -184,7 +184,7 @@ async fn steps(
     if !outcome.failures.is_empty() {
         return Err(outcome.failures.swap_remove(0).into());
     }
-    let resync = if valid.smtp.is_some() { SECRET_RESYNC } else { RESYNC };
+    let resync = if valid.reads_sources { SOURCE_RESYNC } else { RESYNC };
     let again = status::look_again(&new, Timestamp::now()).map_or(resync, |again| again.min(resync));
     Ok((Action::requeue(again), ReconcileOutcome::Success))
 }

@@ -4,13 +4,19 @@
 //! what cannot be is an error that names the field. The API server has checked most of it already by the schema;
 //! what an older schema let through is caught here.
 
+mod pods;
+
 use kube::{Resource, ResourceExt};
 
-use super::fetch::SmtpSecret;
+pub use self::pods::{ValidEnvironment, ValidPod};
+use super::{
+    labels,
+    sources::{self, SourceKind, Sources},
+};
 use crate::{
     crd::{
-        GatewayServiceType, InvalidQuantity, MAX_NAME_LENGTH, OrderShop, Persistence, PullPolicy, Quantity,
-        Resources, SecretKey,
+        GatewayServiceType, InvalidQuantity, MAX_NAME_LENGTH, OrderShop, OrderShopSpec, Persistence,
+        PullPolicy, Quantity, Resources, SecretKey,
     },
     service::Service,
 };
@@ -49,8 +55,10 @@ pub struct ValidShop {
     pub gateway_type: GatewayServiceType,
     /// The gateway's port on every node.
     pub node_port: Option<i32>,
-    /// Where the mail server's URL is.
-    pub smtp: Option<ValidSmtp>,
+    /// The key of the Secret with the mail server's URL.
+    pub smtp: Option<SecretKey>,
+    /// Whether a service reads Secrets or ConfigMaps that the spec names: nobody says when those change.
+    pub reads_sources: bool,
     /// What is wrong although the shop can be built.
     pub problems: Vec<Problem>,
 }
@@ -79,6 +87,8 @@ pub struct ValidRedis {
     pub persistence: Persistence,
     /// CPU and memory.
     pub resources: Resources,
+    /// What its pod carries, and where it runs.
+    pub pod: ValidPod,
 }
 
 /// One of the nine services, with every default filled in.
@@ -92,26 +102,39 @@ pub struct ValidService {
     pub image: String,
     /// CPU and memory.
     pub resources: Resources,
-}
-
-/// Where the mail server's URL is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ValidSmtp {
-    /// The key of the Secret.
-    pub at: SecretKey,
-    /// A hash of the URL; `None` when it is not there (yet).
-    pub hash: Option<String>,
+    /// Its further environment.
+    pub environment: ValidEnvironment,
+    /// What its pods carry, and where they run.
+    pub pod: ValidPod,
+    /// A hash of each Secret and ConfigMap that it reads and that is there.
+    pub sources: Vec<String>,
 }
 
 /// Something is wrong although the shop can be built: what is not concerned is applied all the same.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
-    /// The Secret with the mail server's URL is not there.
-    #[error("spec.mail.smtpSecret: there is no Secret {0:?} in the shop's namespace")]
-    NoSmtpSecret(String),
-    /// The Secret with the mail server's URL lacks the key.
-    #[error("spec.mail.smtpSecret: the Secret {:?} has no key {:?}", .0.name, .0.key)]
-    NoSmtpKey(SecretKey),
+    /// A Secret or a ConfigMap is not there.
+    #[error("{field}: there is no {} {name:?} in the shop's namespace", .kind.as_str())]
+    NoSource {
+        /// The field that names it.
+        field: String,
+        /// What it would be.
+        kind: SourceKind,
+        /// Its name.
+        name: String,
+    },
+    /// A Secret or a ConfigMap lacks a key.
+    #[error("{field}: the {} {name:?} has no key {key:?}", .kind.as_str())]
+    NoKey {
+        /// The field that names it.
+        field: String,
+        /// What it is.
+        kind: SourceKind,
+        /// Its name.
+        name: String,
+        /// The key.
+        key: String,
+    },
 }
 
 impl Problem {
@@ -119,8 +142,10 @@ impl Problem {
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::NoSmtpSecret(_) => "SmtpSecretNotFound",
-            Self::NoSmtpKey(_) => "SmtpSecretKeyNotFound",
+            Self::NoSource { kind: SourceKind::Secret, .. } => "SecretNotFound",
+            Self::NoSource { kind: SourceKind::ConfigMap, .. } => "ConfigMapNotFound",
+            Self::NoKey { kind: SourceKind::Secret, .. } => "SecretKeyNotFound",
+            Self::NoKey { kind: SourceKind::ConfigMap, .. } => "ConfigMapKeyNotFound",
         }
     }
 }
@@ -152,6 +177,14 @@ pub enum ValidateError {
         /// What the spec says.
         replicas: i32,
     },
+    /// Something is not what Kubernetes has at this place.
+    #[error("{field}: {what}")]
+    NotKubernetes {
+        /// Where it stands.
+        field: String,
+        /// What is wrong with it.
+        what: String,
+    },
     /// A port without the type of Service that has one.
     #[error("spec.gateway.service.nodePort needs spec.gateway.service.type NodePort or LoadBalancer")]
     NodePort,
@@ -166,67 +199,99 @@ impl ValidateError {
             Self::Name(_) => "InvalidName",
             Self::Quantity { .. } => "InvalidQuantity",
             Self::Replicas { .. } => "InvalidReplicas",
+            Self::NotKubernetes { .. } => "InvalidField",
             Self::NodePort => "InvalidNodePort",
         }
     }
 }
 
-/// What the shop will be.
-pub fn validate(
-    shop: &OrderShop,
-    defaults: &Defaults,
-    smtp: Option<&SmtpSecret>,
-) -> Result<ValidShop, ValidateError> {
+/// What the shop will be. `found`: what is there of the Secrets and ConfigMaps that its spec names.
+pub fn validate(shop: &OrderShop, defaults: &Defaults, found: &Sources) -> Result<ValidShop, ValidateError> {
     let owner = owner(shop)?;
     let spec = &shop.spec;
     let version = spec.version.as_ref().unwrap_or(&defaults.version);
-    let registry = spec.image.registry.as_ref().unwrap_or(&defaults.registry).trim_end_matches('/');
     let gateway = &spec.gateway.service;
     if gateway.node_port.is_some() && gateway.type_ == GatewayServiceType::ClusterIP {
         return Err(ValidateError::NodePort);
     }
+    let mut problems = Vec::new();
     let services = Service::ALL
         .into_iter()
-        .map(|service| {
-            let said = spec.services.get(service);
-            let field = service.field();
-            if said.replicas < 0 {
-                return Err(ValidateError::Replicas { field, replicas: said.replicas });
-            }
-            Ok(ValidService {
-                service,
-                replicas: said.replicas,
-                image: said
-                    .image
-                    .clone()
-                    .unwrap_or_else(|| format!("{registry}/ordershop-{}:{version}", service.name())),
-                resources: resources(said.resources.as_ref(), &format!("spec.services.{field}"), &SERVICE)?,
-            })
-        })
+        .map(|each| service(spec, &owner.name, each, defaults, sources_of(spec, each, found, &mut problems)))
         .collect::<Result<_, _>>()?;
-    let storage_size = spec.redis.storage.size.clone();
-    check(&storage_size, || "spec.redis.storage.size".to_owned())?;
-    let redis = ValidRedis {
-        image: spec.redis.image.clone().unwrap_or_else(|| defaults.redis_image.clone()),
-        storage_size,
-        storage_class: spec.redis.storage.class_name.clone(),
-        persistence: spec.redis.persistence,
-        resources: resources(spec.redis.resources.as_ref(), "spec.redis", &REDIS)?,
-    };
-    let (smtp, problems) = mail(spec.mail.smtp_secret.as_ref(), smtp);
     Ok(ValidShop {
-        owner,
         generation: shop.meta().generation,
         version: version.clone(),
         paused: spec.paused,
         pull_policy: spec.image.pull_policy,
         pull_secrets: spec.image.pull_secrets.iter().map(|secret| secret.name.clone()).collect(),
-        redis,
+        redis: redis(spec, &owner.name, defaults)?,
         services,
         gateway_type: gateway.type_,
         node_port: gateway.node_port,
-        smtp,
+        smtp: spec.mail.smtp_secret.clone(),
+        reads_sources: !sources::wanted(spec).is_empty(),
         problems,
+        owner,
+    })
+}
+
+/// One service. `sources`: a hash of each Secret and ConfigMap that it reads and that is there.
+fn service(
+    spec: &OrderShopSpec,
+    shop: &str,
+    service: Service,
+    defaults: &Defaults,
+    sources: Vec<String>,
+) -> Result<ValidService, ValidateError> {
+    let said = spec.services.get(service);
+    let field = service.field();
+    if said.replicas < 0 {
+        return Err(ValidateError::Replicas { field, replicas: said.replicas });
+    }
+    let registry = spec.image.registry.as_ref().unwrap_or(&defaults.registry).trim_end_matches('/');
+    let version = spec.version.as_ref().unwrap_or(&defaults.version);
+    let image = || format!("{registry}/ordershop-{}:{version}", service.name());
+    let path = format!("spec.services.{field}");
+    Ok(ValidService {
+        service,
+        replicas: said.replicas,
+        image: said.image.clone().unwrap_or_else(image),
+        resources: resources(said.resources.as_ref(), &path, &SERVICE)?,
+        environment: pods::environment(said, &path)?,
+        pod: pods::pod(&said.pod, &format!("{path}.pod"), shop, service.name())?,
+        sources,
+    })
+}
+
+/// The hashes of what a service reads. What is missing becomes a problem, once for all who read it.
+fn sources_of(
+    spec: &OrderShopSpec,
+    service: Service,
+    found: &Sources,
+    problems: &mut Vec<Problem>,
+) -> Vec<String> {
+    let mut hashes = Vec::new();
+    for used in sources::uses_of(spec, service) {
+        match found.look_up(&used) {
+            Ok(hash) => hashes.extend(hash),
+            Err(problem) if problems.contains(&problem) => {}
+            Err(problem) => problems.push(problem),
+        }
+    }
+    hashes
+}
+
+fn redis(spec: &OrderShopSpec, shop: &str, defaults: &Defaults) -> Result<ValidRedis, ValidateError> {
+    let said = &spec.redis;
+    check(&said.storage.size, || "spec.redis.storage.size".to_owned())?;
+    Ok(ValidRedis {
+        image: said.image.clone().unwrap_or_else(|| defaults.redis_image.clone()),
+        storage_size: said.storage.size.clone(),
+        storage_class: said.storage.class_name.clone(),
+        persistence: said.persistence,
+        resources: resources(said.resources.as_ref(), "spec.redis", &REDIS)?,
+        pod: pods::pod(&said.pod, "spec.redis.pod", shop, labels::REDIS)?,
     })
 }
 
@@ -244,16 +309,6 @@ fn owner(shop: &OrderShop) -> Result<Owner, ValidateError> {
         namespace: shop.namespace().ok_or(ValidateError::Metadata("namespace"))?,
         uid: shop.uid().ok_or(ValidateError::Metadata("uid"))?,
     })
-}
-
-fn mail(wanted: Option<&SecretKey>, found: Option<&SmtpSecret>) -> (Option<ValidSmtp>, Vec<Problem>) {
-    let Some(at) = wanted else { return (None, Vec::new()) };
-    let (hash, problem) = match found {
-        Some(SmtpSecret::Found { hash }) => (Some(hash.clone()), None),
-        Some(SmtpSecret::NoKey) => (None, Some(Problem::NoSmtpKey(at.clone()))),
-        Some(SmtpSecret::NoSecret) | None => (None, Some(Problem::NoSmtpSecret(at.name.clone()))),
-    };
-    (Some(ValidSmtp { at: at.clone(), hash }), problem.into_iter().collect())
 }
 
 /// What a container gets that does not say otherwise.

@@ -6,8 +6,12 @@
 //!
 //! Nothing here decides anything: what a loose spec means is settled in [`crate::controller::validate`].
 
+mod environment;
+mod gateway;
 mod image;
+mod mail;
 pub mod manifest;
+mod pod;
 mod quantity;
 mod redis;
 mod services;
@@ -19,7 +23,13 @@ mod tests;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
+pub use environment::{KeyReference, NameReference, SecretKey, ValueFrom, Variable, VariablesFrom};
+pub use gateway::{GatewayServiceSpec, GatewayServiceType, GatewaySpec};
 pub use image::{ImageSpec, PullPolicy, PullSecret};
+pub use mail::MailSpec;
+pub use pod::{
+    NodePolicy, PodSettings, TaintEffect, Toleration, TolerationOperator, TopologySpread, WhenUnsatisfiable,
+};
 pub(crate) use quantity::same_quantity;
 pub use quantity::{InvalidQuantity, Quantity};
 pub use redis::{Persistence, RedisSpec, StorageSpec};
@@ -117,72 +127,4 @@ pub struct OrderShopSpec {
     /// How the notification service sends mails.
     #[serde(default)]
     pub mail: MailSpec,
-}
-
-/// The shop's edge: how the gateway is reached.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct GatewaySpec {
-    /// The gateway's Service. It listens on port 80.
-    #[serde(default)]
-    pub service: GatewayServiceSpec,
-}
-
-/// The gateway's Service.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(self.nodePort) || self.type != 'ClusterIP'")
-    .message("gateway.service.nodePort needs gateway.service.type NodePort or LoadBalancer"))]
-pub struct GatewayServiceSpec {
-    /// `ClusterIP`: reached from inside the cluster. `NodePort`: also on a port of every node. `LoadBalancer`:
-    /// also on an address that the cloud assigns.
-    #[serde(rename = "type", default)]
-    pub type_: GatewayServiceType,
-
-    /// The port on every node, for the types `NodePort` and `LoadBalancer`. Default: Kubernetes picks one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 65535))]
-    pub node_port: Option<i32>,
-}
-
-/// The type of the gateway's Service.
-#[derive(schemars::JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-pub enum GatewayServiceType {
-    /// Reached from inside the cluster.
-    #[default]
-    ClusterIP,
-    /// Reached on a port of every node.
-    NodePort,
-    /// Reached on an address that the cloud assigns.
-    LoadBalancer,
-}
-
-/// How the notification service sends mails.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct MailSpec {
-    /// The Secret that holds the mail server's URL, `smtp://user:password@host:587`. When the Secret changes,
-    /// the notification service is rolled. Default: none, and mails are written to the service's log.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub smtp_secret: Option<SecretKey>,
-}
-
-/// One key of a Secret in the shop's namespace.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SecretKey {
-    /// The Secret's name.
-    #[schemars(length(min = 1, max = 253))]
-    pub name: String,
-
-    /// The key in the Secret.
-    #[serde(default = "SecretKey::default_key")]
-    #[schemars(length(min = 1, max = 253))]
-    pub key: String,
-}
-
-impl SecretKey {
-    fn default_key() -> String {
-        "url".to_owned()
-    }
 }

@@ -3,7 +3,7 @@
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Quantity, Resources};
+use super::{PodSettings, Quantity, Resources};
 
 /// The Redis that holds the events and the entities: one instance with a volume of its own.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -28,6 +28,10 @@ pub struct RedisSpec {
     /// meets a limit loses writes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
+
+    /// What the Redis pod carries for others to see, and on which node it runs.
+    #[serde(default)]
+    pub pod: PodSettings,
 }
 
 /// The volume that holds Redis' data.

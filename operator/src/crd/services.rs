@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Quantity;
+use super::{PodSettings, Quantity, Variable, VariablesFrom};
 use crate::service::Service;
 
 /// The nine services, each by its name.
@@ -77,6 +77,24 @@ pub struct ServiceSpec {
     /// 256Mi.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
+
+    /// Further variables of the service's environment, as in a container: values, and keys of Secrets and
+    /// ConfigMaps in the shop's namespace. When one of those changes, the service is rolled, within half a
+    /// minute.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub env: Vec<Variable>,
+
+    /// Secrets and ConfigMaps in the shop's namespace of which all keys become variables, as in a container.
+    /// Later ones win over earlier ones, `env` wins over all of them, and the operator's own variables win over
+    /// everything. When one of them changes, the service is rolled, within half a minute.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
+    pub env_from: Vec<VariablesFrom>,
+
+    /// What the service's pods carry for others to see, and on which nodes they run.
+    #[serde(default)]
+    pub pod: PodSettings,
 }
 
 impl ServiceSpec {
@@ -87,7 +105,14 @@ impl ServiceSpec {
 
 impl Default for ServiceSpec {
     fn default() -> Self {
-        Self { replicas: Self::default_replicas(), image: None, resources: None }
+        Self {
+            replicas: Self::default_replicas(),
+            image: None,
+            resources: None,
+            env: Vec::new(),
+            env_from: Vec::new(),
+            pod: PodSettings::default(),
+        }
     }
 }
 

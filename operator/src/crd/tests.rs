@@ -1,5 +1,8 @@
 //! The schema as the API server gets it: its defaults, its rules, and the files that are generated from it.
 
+mod conventions;
+mod rules;
+
 use std::{fs, path::Path};
 
 use serde_json::{Value, json};
@@ -76,45 +79,6 @@ fn the_scale_subresource_is_crm() {
             "labelSelectorPath": ".status.selector",
         })
     );
-}
-
-#[test]
-fn every_field_is_documented_and_every_number_of_the_spec_is_signed_with_a_range() {
-    let schema = schema();
-    fields("", &schema, &mut |path, field| {
-        let is_value = path.ends_with("[]") || path.is_empty();
-        assert!(is_value || field["description"].is_string(), "{path} has no description");
-        if field["type"] == "integer" {
-            let format = field["format"].as_str().unwrap();
-            assert!(["int32", "int64"].contains(&format), "{path}: {format}");
-            let ranged = field["minimum"].is_number() && field["maximum"].is_number();
-            assert!(ranged || !path.starts_with(".spec"), "{path} has no range");
-        }
-        assert!(field.get("nullable").is_none(), "{path}");
-    });
-}
-
-#[test]
-fn the_rules_are_these() {
-    let mut rules = Vec::new();
-    fields("", &schema(), &mut |path, field| {
-        for rule in field["x-kubernetes-validations"].as_array().into_iter().flatten() {
-            assert!(rule["message"].is_string(), "{path}");
-            rules.push(format!("{path}: {}", rule["rule"].as_str().unwrap()));
-        }
-    });
-    assert_eq!(
-        rules,
-        [
-            ": self.metadata.name.size() <= 40",
-            ": self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
-            ".spec.gateway.service: !has(self.nodePort) || self.type != 'ClusterIP'",
-            ".spec.redis.storage: has(self.className) == has(oldSelf.className) && \
-         (!has(self.className) || self.className == oldSelf.className)",
-            ".spec.redis.storage.size: self == oldSelf",
-        ]
-    );
-    assert!(rules[0].ends_with(&MAX_NAME_LENGTH.to_string()));
 }
 
 #[test]

@@ -62,7 +62,8 @@ fn deployment(shop: &ValidShop, service: &ValidService, config_hash: &str) -> De
                 shop,
                 name,
                 USER,
-                used_config(shop, service.service, config_hash),
+                &service.pod,
+                used_config(service, config_hash),
                 container(shop, service),
             ),
             ..DeploymentSpec::default()
@@ -72,15 +73,13 @@ fn deployment(shop: &ValidShop, service: &ValidService, config_hash: &str) -> De
 }
 
 /// A hash of what this service reads beside its own pod template, so that a change rolls just what uses it.
-fn used_config(shop: &ValidShop, service: Service, config_hash: &str) -> Option<String> {
-    let secret = match service {
-        Service::Notification => shop.smtp.as_ref().and_then(|smtp| smtp.hash.as_deref()),
-        _ => None,
-    };
-    match (service.uses_redis(), secret) {
-        (false, _) => None,
-        (true, None) => Some(config_hash.to_owned()),
-        (true, Some(secret)) => Some(hash::of_bytes(format!("{config_hash} {secret}").as_bytes())),
+fn used_config(service: &ValidService, config_hash: &str) -> Option<String> {
+    let config = service.service.uses_redis().then_some(config_hash);
+    let used: Vec<_> = config.into_iter().chain(service.sources.iter().map(String::as_str)).collect();
+    match used[..] {
+        [] => None,
+        [one] => Some(one.to_owned()),
+        _ => Some(hash::of_bytes(used.join(" ").as_bytes())),
     }
 }
 
@@ -92,22 +91,15 @@ fn container(shop: &ValidShop, service: &ValidService) -> Container {
         ..ContainerPort::default()
     };
     let ports = service.service.http().map(|http| port("http", http.container));
-    let env = environment(shop, service.service);
+    let env = environment(shop, service);
+    let env_from = environment_from(shop, service);
     let Probes { startup, readiness, liveness } = probes();
     Container {
         name: service.service.name().to_owned(),
         image: Some(service.image.clone()),
         ports: Some(ports.into_iter().chain([port("admin", ADMIN_PORT)]).collect()),
-        env: (!env.is_empty()).then_some(env),
-        env_from: service.service.uses_redis().then(|| {
-            vec![EnvFromSource {
-                config_map_ref: Some(ConfigMapEnvSource {
-                    name: labels::object_name(&shop.owner.name, config_map::CONFIG),
-                    optional: None,
-                }),
-                ..EnvFromSource::default()
-            }]
-        }),
+        env: pod::some(env),
+        env_from: pod::some(env_from),
         resources: Some(pod::resources(&service.resources)),
         startup_probe: Some(startup),
         readiness_probe: Some(readiness),
@@ -124,8 +116,21 @@ fn container(shop: &ValidShop, service: &ValidService) -> Container {
     }
 }
 
-fn environment(shop: &ValidShop, service: Service) -> Vec<EnvVar> {
-    let mut env = Vec::new();
+/// Of two sources with the same key the later one wins: the operator's own.
+fn environment_from(shop: &ValidShop, service: &ValidService) -> Vec<EnvFromSource> {
+    let own = service.service.uses_redis().then(|| EnvFromSource {
+        config_map_ref: Some(ConfigMapEnvSource {
+            name: labels::object_name(&shop.owner.name, config_map::CONFIG),
+            optional: None,
+        }),
+        ..EnvFromSource::default()
+    });
+    service.environment.from.iter().cloned().chain(own).collect()
+}
+
+fn environment(shop: &ValidShop, said: &ValidService) -> Vec<EnvVar> {
+    let service = said.service;
+    let mut env = said.environment.variables.clone();
     if service == Service::Gateway {
         env.extend(Service::behind_the_gateway().filter_map(|target| {
             let variable_name = format!("ORDERSHOP_{}_URL", target.name().to_uppercase().replace('-', "_"));
@@ -153,8 +158,8 @@ fn environment(shop: &ValidShop, service: Service) -> Vec<EnvVar> {
             value: None,
             value_from: Some(EnvVarSource {
                 secret_key_ref: Some(SecretKeySelector {
-                    name: smtp.at.name.clone(),
-                    key: smtp.at.key.clone(),
+                    name: smtp.name.clone(),
+                    key: smtp.key.clone(),
                     optional: None,
                 }),
                 ..EnvVarSource::default()
@@ -180,4 +185,102 @@ fn probes() -> Probes {
         Rhythm { period: 2, timeout: 2, failures: 2 },
         Rhythm { period: 10, timeout: 5, failures: 3 },
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::apps::v1::Deployment;
+    use kube::ResourceExt;
+    use serde_json::json;
+
+    use crate::controller::{
+        build::tests::{built, built_with, container, deployment, env, template},
+        sources::{SourceKind, Sources},
+    };
+
+    /// A Secret and a ConfigMap with one key each.
+    fn found(secret: (&str, &str, &str), config_map: (&str, &str, &str)) -> Sources {
+        let keys = |(name, key, hash): (&str, &str, &str)| {
+            (name.to_owned(), Some([(key.to_owned(), hash.to_owned())].into()))
+        };
+        let ((secret, in_secret), (map, in_map)) = (keys(secret), keys(config_map));
+        Sources([((SourceKind::Secret, secret), in_secret), ((SourceKind::ConfigMap, map), in_map)].into())
+    }
+
+    /// The Deployments whose pods a change replaces.
+    fn rolled(before: &[Deployment], after: &[Deployment]) -> Vec<String> {
+        let rolls = before.iter().zip(after).filter(|(before, after)| template(before) != template(after));
+        rolls.map(|(_, after)| after.name_any()).collect()
+    }
+
+    #[test]
+    fn a_change_of_a_secret_or_a_config_map_rolls_what_uses_it_and_nothing_else() {
+        let spec = "mail: { smtpSecret: { name: smtp } }
+services:
+  crm: { env: [{ name: TOKEN, valueFrom: { secretKeyRef: { name: smtp, key: url } } }] }
+  gateway: { envFrom: [{ configMapRef: { name: modes } }] }
+";
+        let built = |secret, map| built_with(spec, &found(("smtp", "url", secret), ("modes", "any", map)));
+        let before = built("1", "1").deployments;
+        assert_eq!(rolled(&before, &built("2", "1").deployments), ["shop-crm", "shop-notification"]);
+        assert_eq!(rolled(&before, &built("1", "2").deployments), ["shop-gateway"]);
+        let notification = env(deployment(&built("1", "1"), "shop-notification"));
+        assert_eq!(notification[1]["name"], "ORDERSHOP_SMTP_URL");
+        assert_eq!(notification[1]["valueFrom"]["secretKeyRef"], json!({"name": "smtp", "key": "url"}));
+    }
+
+    #[test]
+    fn what_the_spec_says_about_the_pods_of_one_service_rolls_that_service_only() {
+        let before = built("{}").deployments;
+        for said in [
+            "pod: { labels: { team: a } }",
+            "pod: { annotations: { team: a } }",
+            "pod: { nodeSelector: { disk: ssd } }",
+            "pod: { tolerations: [{ operator: Exists }] }",
+            "pod: { affinity: { nodeAffinity: { preferredDuringSchedulingIgnoredDuringExecution: \
+             [{ weight: 1, preference: { matchFields: [{ key: a, operator: Exists }] } }] } } }",
+            "pod: { topologySpreadConstraints: [{ maxSkew: 1, topologyKey: a, whenUnsatisfiable: DoNotSchedule }] }",
+            "pod: { priorityClassName: high }",
+            "env: [{ name: A, value: b }]",
+            "envFrom: [{ prefix: A_, secretRef: { name: s, optional: true } }]",
+            "image: a/b:c",
+        ] {
+            let after = built(&format!("{{ services: {{ readModel: {{ {said} }} }} }}"));
+            assert_eq!(rolled(&before, &after.deployments), ["shop-read-model"], "{said}");
+            assert_eq!(
+                after.deployments.iter().filter(|after| !before.contains(after)).count(),
+                1,
+                "{said} changes nothing else"
+            );
+        }
+    }
+
+    #[test]
+    fn the_operators_own_labels_and_variables_win() {
+        let children = built_with(
+            "services: { order: { pod: { labels: { app.kubernetes.io/component: x, a: b } },
+                envFrom: [{ configMapRef: { name: modes } }] } }",
+            &found(("x", "x", "x"), ("modes", "ORDERSHOP_REDIS_URL", "1")),
+        );
+        let order = deployment(&children, "shop-order");
+        let labels = template(order).metadata.as_ref().unwrap().labels.as_ref().unwrap();
+        assert_eq!((labels["app.kubernetes.io/component"].as_str(), labels["a"].as_str()), ("order", "b"));
+        let from: Vec<_> = container(order).env_from.iter().flatten().collect();
+        let last = from.last().unwrap().config_map_ref.as_ref().unwrap();
+        assert_eq!((from.len(), last.name.as_str()), (2, "shop-config"), "of two the later one wins");
+    }
+
+    #[test]
+    fn a_missing_secret_is_one_problem_and_not_the_end() {
+        let spec = "services:
+  crm: { env: [{ name: A, valueFrom: { secretKeyRef: { name: keys, key: a } } }] }
+  order: { env: [{ name: A, valueFrom: { secretKeyRef: { name: keys, key: a, optional: true } } }] }
+";
+        let shop = crate::controller::build::tests::shop(spec);
+        let defaults = crate::controller::build::tests::defaults();
+        let valid = crate::controller::validate::validate(&shop, &defaults, &Sources::default()).unwrap();
+        let reasons: Vec<_> = valid.problems.iter().map(|problem| problem.reason()).collect();
+        assert_eq!(reasons, ["SecretNotFound"]);
+        assert_eq!(built(spec).deployments.len(), 9);
+    }
 }

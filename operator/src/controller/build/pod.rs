@@ -12,7 +12,10 @@ use k8s_openapi::{
 };
 
 use crate::{
-    controller::{labels, validate::ValidShop},
+    controller::{
+        labels,
+        validate::{ValidPod, ValidShop},
+    },
     crd::{Quantity, Resources},
 };
 
@@ -28,20 +31,26 @@ pub(super) struct User {
     pub(super) owns_volumes: bool,
 }
 
-/// The pod template of a component with one container. `config_hash`: of what the container reads at its start.
+/// The pod template of a component with one container. `said`: what the spec says
+/// about its pods. `config_hash`: of what the container reads at its start.
 pub(super) fn template(
     shop: &ValidShop,
     component: &str,
     user: User,
+    said: &ValidPod,
     config_hash: Option<String>,
     container: Container,
 ) -> PodTemplateSpec {
+    let mut pod_labels = said.labels.clone();
+    pod_labels.extend(labels::labels(&shop.owner.name, component));
+    let mut annotations = said.annotations.clone();
+    annotations.extend(config_hash.map(|hash| (labels::CONFIG_HASH.to_owned(), hash)));
     let pull_secrets: Vec<_> =
         shop.pull_secrets.iter().map(|name| LocalObjectReference { name: name.clone() }).collect();
     PodTemplateSpec {
         metadata: Some(ObjectMeta {
-            labels: Some(labels::labels(&shop.owner.name, component)),
-            annotations: config_hash.map(|hash| BTreeMap::from([(labels::CONFIG_HASH.to_owned(), hash)])),
+            labels: Some(pod_labels),
+            annotations: (!annotations.is_empty()).then_some(annotations),
             ..ObjectMeta::default()
         }),
         spec: Some(PodSpec {
@@ -50,7 +59,12 @@ pub(super) fn template(
             // The environment of every Service in the namespace would be noise, and could be taken for
             // configuration.
             enable_service_links: Some(false),
-            image_pull_secrets: (!pull_secrets.is_empty()).then_some(pull_secrets),
+            image_pull_secrets: some(pull_secrets),
+            node_selector: (!said.node_selector.is_empty()).then(|| said.node_selector.clone()),
+            tolerations: some(said.tolerations.clone()),
+            affinity: said.affinity.clone(),
+            topology_spread_constraints: some(said.topology_spread_constraints.clone()),
+            priority_class_name: said.priority_class_name.clone(),
             security_context: Some(PodSecurityContext {
                 run_as_non_root: Some(true),
                 run_as_user: Some(user.id),
@@ -79,6 +93,11 @@ pub(super) fn template(
             ..PodSpec::default()
         }),
     }
+}
+
+/// A list that is left out when it is empty, as the API server does.
+pub(super) fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
+    (!list.is_empty()).then_some(list)
 }
 
 /// CPU and memory as a container has them.

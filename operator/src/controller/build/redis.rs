@@ -67,7 +67,7 @@ pub(in crate::controller) fn stateful_sets(shop: &ValidShop) -> Vec<StatefulSet>
                 match_labels: Some(labels::selector(&shop.owner.name, labels::REDIS)),
                 ..LabelSelector::default()
             },
-            template: pod::template(shop, labels::REDIS, USER, None, container(shop)),
+            template: pod::template(shop, labels::REDIS, USER, &shop.redis.pod, None, container(shop)),
             volume_claim_templates: Some(vec![volume_claim(shop)]),
             ..StatefulSetSpec::default()
         }),

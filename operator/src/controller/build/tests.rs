@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::{
-    controller::{fetch::SmtpSecret, validate},
+    controller::{sources::Sources, validate},
     crd::Quantity,
 };
 
@@ -29,32 +29,32 @@ pub(crate) fn shop(spec: &str) -> OrderShop {
     shop
 }
 
-fn built(spec: &str) -> Children<Prepared> {
-    built_with(spec, None)
+pub(super) fn built(spec: &str) -> Children<Prepared> {
+    built_with(spec, &Sources::default())
 }
 
-fn built_with(spec: &str, smtp: Option<&SmtpSecret>) -> Children<Prepared> {
-    build(&validate::validate(&shop(spec), &defaults(), smtp).unwrap()).unwrap()
+pub(super) fn built_with(spec: &str, found: &Sources) -> Children<Prepared> {
+    build(&validate::validate(&shop(spec), &defaults(), found).unwrap()).unwrap()
 }
 
-fn deployment<'a>(children: &'a Children<Prepared>, name: &str) -> &'a Deployment {
+pub(super) fn deployment<'a>(children: &'a Children<Prepared>, name: &str) -> &'a Deployment {
     super::super::children::named(&children.deployments, name).unwrap()
 }
 
-fn template(deployment: &Deployment) -> &PodTemplateSpec {
+pub(super) fn template(deployment: &Deployment) -> &PodTemplateSpec {
     &deployment.spec.as_ref().unwrap().template
 }
 
-fn container(deployment: &Deployment) -> &Container {
+pub(super) fn container(deployment: &Deployment) -> &Container {
     &template(deployment).spec.as_ref().unwrap().containers[0]
 }
 
-fn env(deployment: &Deployment) -> Value {
+pub(super) fn env(deployment: &Deployment) -> Value {
     serde_json::to_value(&container(deployment).env).unwrap()
 }
 
 /// The templates of all pods.
-fn templates(children: &Children<Prepared>) -> Vec<&PodTemplateSpec> {
+pub(super) fn templates(children: &Children<Prepared>) -> Vec<&PodTemplateSpec> {
     let sets = children.stateful_sets.iter().map(|set| &set.spec.as_ref().unwrap().template);
     children.deployments.iter().map(template).chain(sets).collect()
 }
@@ -254,34 +254,10 @@ fn the_gateway_is_reached_as_the_spec_says() {
 }
 
 #[test]
-fn a_change_of_the_mail_servers_secret_rolls_notification_only() {
-    let spec = "{ mail: { smtpSecret: { name: smtp } } }";
-    let found = |hash: &str| SmtpSecret::Found { hash: hash.to_owned() };
-    let (one, two) = (built_with(spec, Some(&found("1"))), built_with(spec, Some(&found("2"))));
-    for (before, after) in one.deployments.iter().zip(&two.deployments) {
-        let rolls = template(before) != template(after);
-        assert_eq!(rolls, before.name_any() == "shop-notification", "{}", before.name_any());
-    }
-    let env = env(deployment(&one, "shop-notification"));
-    assert_eq!(env[1]["name"], "ORDERSHOP_SMTP_URL");
-    assert_eq!(env[1]["valueFrom"]["secretKeyRef"], serde_json::json!({"name": "smtp", "key": "url"}));
-}
-
-#[test]
-fn a_missing_mail_secret_is_a_problem_and_not_the_end() {
-    let shop = shop("{ mail: { smtpSecret: { name: smtp, key: uri } } }");
-    for (found, reason) in
-        [(SmtpSecret::NoSecret, "SmtpSecretNotFound"), (SmtpSecret::NoKey, "SmtpSecretKeyNotFound")]
-    {
-        let valid = validate::validate(&shop, &defaults(), Some(&found)).unwrap();
-        assert_eq!(valid.problems[0].reason(), reason);
-        assert_eq!(build(&valid).unwrap().deployments.len(), 9);
-    }
-}
-
-#[test]
 fn what_cannot_be_is_refused_with_the_name_of_the_field() {
-    let refused = |spec: &str| validate::validate(&shop(spec), &defaults(), None).unwrap_err().to_string();
+    let refused = |spec: &str| {
+        validate::validate(&shop(spec), &defaults(), &Sources::default()).unwrap_err().to_string()
+    };
     for (spec, field) in [
         ("{ services: { readModel: { replicas: -1 } } }", "spec.services.readModel.replicas"),
         (
@@ -297,7 +273,7 @@ fn what_cannot_be_is_refused_with_the_name_of_the_field() {
     for name in ["Shop", "1shop", "shop-", "", "a.b", &"x".repeat(41)] {
         let mut shop = shop("{}");
         shop.metadata.name = Some(name.to_owned());
-        let error = validate::validate(&shop, &defaults(), None).unwrap_err();
+        let error = validate::validate(&shop, &defaults(), &Sources::default()).unwrap_err();
         assert_eq!(error.reason(), "InvalidName", "{name}");
     }
 }

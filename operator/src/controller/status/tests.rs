@@ -9,13 +9,14 @@ use crate::controller::{
         self,
         tests::{defaults, shop},
     },
+    sources::Sources,
     trouble::{Cause, Trouble},
     validate::validate,
 };
 
 /// What is there when everything that the spec asks for runs.
 fn running_shop(spec: &str) -> (ValidShop, Outcome) {
-    let valid = validate(&shop(spec), &defaults(), None).unwrap();
+    let valid = validate(&shop(spec), &defaults(), &Sources::default()).unwrap();
     let mut children = build::build(&valid).unwrap().applied();
     for deployment in &mut children.deployments {
         let replicas = deployment.spec.as_ref().unwrap().replicas.unwrap();
