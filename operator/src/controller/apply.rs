@@ -6,7 +6,10 @@
 use std::fmt::Debug;
 
 use futures_util::future::join_all;
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::{
+    apps::v1::{Deployment, StatefulSet},
+    core::v1::PersistentVolumeClaim,
+};
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{DeleteParams, Patch, PatchParams, Preconditions},
@@ -22,6 +25,7 @@ use super::{
     rollout::Rollout,
     trouble::Trouble,
     validate::Owner,
+    volume,
 };
 use crate::{
     metrics::{ApplyResult, Metrics},
@@ -39,6 +43,8 @@ pub struct Outcome {
     pub failures: Vec<ApplyError>,
     /// What keeps workloads from getting ready.
     pub troubles: Vec<Trouble>,
+    /// Why the volume cannot grow.
+    pub volume_refused: Option<String>,
 }
 
 impl Outcome {
@@ -108,6 +114,21 @@ impl ApplyError {
             Self::Serialize(_) => "ApplySerialize",
         }
     }
+
+    /// What the API server says when the class of a volume cannot make it grow.
+    fn growth_refused(&self) -> Option<String> {
+        match self {
+            Self::Refused { kind, source: kube::Error::Api(status), .. }
+                if kind == "PersistentVolumeClaim"
+                    && status.is_forbidden()
+                    && status.message.contains("resize") =>
+            {
+                let said = status.message.rsplit("is forbidden: ").next();
+                Some(said.unwrap_or(&status.message).to_owned())
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Applies the objects of one shop.
@@ -122,6 +143,8 @@ pub struct Applier<'a> {
     pub paused: bool,
     /// Whether the whole shop was ever ready.
     pub ran_once: bool,
+    /// Whether Redis may be stopped, if it is to be.
+    pub sleep_gate: Gate,
 }
 
 /// What all kinds of children have in common.
@@ -164,6 +187,50 @@ impl Applier<'_> {
         applied
     }
 
+    /// The claims of volumes grow, and are never swept. One whose class cannot make it grow is nothing that waiting
+    /// or trying again would mend: it is noted, and the shop runs on.
+    pub(super) async fn volume_claims(
+        &self,
+        wanted: Vec<PersistentVolumeClaim>,
+        live: Vec<PersistentVolumeClaim>,
+        outcome: &mut Outcome,
+    ) -> Vec<PersistentVolumeClaim> {
+        let settle = |claim: PersistentVolumeClaim| {
+            let there = named(&live, &claim.name_any());
+            volume::settled(claim, there)
+        };
+        let wanted: Vec<_> = wanted.into_iter().map(settle).collect();
+        let there = self.each(wanted.iter(), &live, plan::plan, outcome).await;
+        let failures = std::mem::take(&mut outcome.failures);
+        for failure in failures {
+            match failure.growth_refused() {
+                Some(why) => outcome.volume_refused = Some(why),
+                None => outcome.failures.push(failure),
+            }
+        }
+        there
+    }
+
+    /// Redis, which is stopped after the services.
+    pub(super) async fn redis(
+        &self,
+        wanted: Vec<StatefulSet>,
+        live: Vec<StatefulSet>,
+        outcome: &mut Outcome,
+    ) -> Vec<StatefulSet> {
+        let keep = |set: StatefulSet| {
+            let there = named(&live, &set.name_any());
+            volume::kept_template(set, there)
+        };
+        let wanted: Vec<_> = wanted.into_iter().map(keep).collect();
+        let plan = |wanted: &StatefulSet, live: Option<&StatefulSet>| {
+            plan::plan_redis(wanted, live, &self.sleep_gate)
+        };
+        let applied = self.each(wanted.iter(), &live, plan, outcome).await;
+        self.sweep(&wanted, &live, outcome).await;
+        applied
+    }
+
     /// The services when Redis is ready, the gateway when the others are.
     pub(super) async fn deployments(
         &self,
@@ -176,8 +243,9 @@ impl Applier<'_> {
         let redis = named(&outcome.children.stateful_sets, &labels::object_name(shop, labels::REDIS));
         let services_gate = plan::services_gate(redis.map(Rollout::from).as_ref());
         let plan_behind = |gate: Gate| {
+            let redis = services_gate.clone();
             move |wanted: &Deployment, live: Option<&Deployment>| {
-                plan::plan_deployment(wanted, live, &gate, self.ran_once)
+                plan::plan_deployment(wanted, live, &gate, &redis, self.ran_once)
             }
         };
 

@@ -12,7 +12,8 @@ use std::marker::PhantomData;
 use k8s_openapi::{
     api::{
         apps::v1::{Deployment, StatefulSet},
-        core::v1::{ConfigMap, Service, ServiceAccount},
+        core::v1::{ConfigMap, PersistentVolumeClaim, Service, ServiceAccount},
+        networking::v1::Ingress,
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
@@ -117,8 +118,12 @@ children! {
     config_maps: ConfigMap = config_map::config_maps, listed, all;
     /// One per component that listens.
     services: Service = service::services, listed, all;
+    /// The way to the gateway from outside.
+    ingresses: Ingress = ingress::ingresses, listed, all;
+    /// The claim of Redis' volume.
+    volume_claims: PersistentVolumeClaim = volume::volume_claims, listed, volume_claims;
     /// Redis.
-    stateful_sets: StatefulSet = redis::stateful_sets, listed, all;
+    stateful_sets: StatefulSet = redis::stateful_sets, listed, redis;
     /// The nine services.
     deployments: Deployment = deployment::deployments, listed, deployments;
 }

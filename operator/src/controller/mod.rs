@@ -33,6 +33,7 @@ pub mod status;
 pub mod transitions;
 pub mod trouble;
 pub mod validate;
+pub mod volume;
 mod watch;
 
 #[cfg(test)]

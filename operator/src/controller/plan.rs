@@ -5,7 +5,7 @@
 //! broken from its fix.
 
 use k8s_openapi::{
-    api::apps::v1::Deployment,
+    api::apps::v1::{Deployment, StatefulSet},
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
 };
 use serde::Serialize;
@@ -66,20 +66,53 @@ pub fn plan<K: Serialize>(wanted: &K, live: Option<&K>) -> Result<Plan, serde_js
     Ok(difference.map_or(Plan::Keep, Plan::Repair))
 }
 
-/// What to do with a Deployment. `ran_once`: whether the whole shop was ever ready.
+/// What to do with a Deployment. `redis`: whether Redis is ready, which is all that one waits for that had no pods.
+/// `ran_once`: whether the whole shop was ever ready.
 pub fn plan_deployment(
     wanted: &Deployment,
     live: Option<&Deployment>,
     gate: &Gate,
+    redis: &Gate,
     ran_once: bool,
 ) -> Result<Plan, serde_json::Error> {
     let plan = plan(wanted, live)?;
+    let wakes = live.is_some_and(|live| replicas(live) == 0) && replicas(wanted) > 0;
+    let gate = if wakes { redis } else { gate };
     let (Gate::Shut(reason), false) = (gate, plan == Plan::Keep) else { return Ok(plan) };
     let waits = match live {
         None => !ran_once,
-        Some(live) => rolls(wanted, live)?,
+        Some(live) => wakes || rolls(wanted, live)?,
     };
     Ok(if waits { Plan::Hold(reason.clone()) } else { plan })
+}
+
+fn replicas(deployment: &Deployment) -> i32 {
+    deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)
+}
+
+/// What to do with Redis. It is stopped when nobody uses it any more.
+pub fn plan_redis(
+    wanted: &StatefulSet,
+    live: Option<&StatefulSet>,
+    gate: &Gate,
+) -> Result<Plan, serde_json::Error> {
+    let plan = plan(wanted, live)?;
+    Ok(match gate {
+        Gate::Shut(reason) if live.is_some() && plan != Plan::Keep => Plan::Hold(reason.clone()),
+        _ => plan,
+    })
+}
+
+/// Redis' turn to be stopped: when the services are, each given by how far it is.
+#[must_use]
+pub fn sleep_gate<'a>(hibernated: bool, services: impl IntoIterator<Item = (&'a str, Rollout)>) -> Gate {
+    let running = services.into_iter().filter(|(_, rollout)| hibernated && rollout.replicas > 0);
+    let running: Vec<_> = running.map(|(name, _)| name).collect();
+    if running.is_empty() {
+        Gate::Open
+    } else {
+        Gate::Shut(format!("waits for {} to stop", running.join(", ")))
+    }
 }
 
 /// Whether applying it replaces pods.
@@ -161,9 +194,14 @@ mod tests {
                 true,
                 Plan::Repair("spec.replicas".into()),
             ),
+            ("what was stopped starts when Redis is there", Some(deployment("new", 0)), shut(), true, hold()),
             ("nothing to do is no wait", Some(deployment("new", 1)), shut(), true, Plan::Keep),
         ] {
-            assert_eq!(plan_deployment(&wanted, live.as_ref(), &gate, ran_once).unwrap(), expected, "{case}");
+            assert_eq!(
+                plan_deployment(&wanted, live.as_ref(), &gate, &gate, ran_once).unwrap(),
+                expected,
+                "{case}"
+            );
         }
     }
 
@@ -172,6 +210,35 @@ mod tests {
         assert_eq!(services_gate(Some(&complete())), Gate::Open);
         assert!(matches!(services_gate(None), Gate::Shut(_)));
         assert!(matches!(services_gate(Some(&Rollout { available: 0, ..complete() })), Gate::Shut(_)));
+    }
+
+    #[test]
+    fn a_stopped_gateway_starts_with_redis_and_does_not_wait_for_a_broken_service() {
+        let (wanted, stopped) = (deployment("new", 1), deployment("old", 0));
+        let others = Gate::Shut("waits for crm".to_owned());
+        let plan = |redis: &Gate| plan_deployment(&wanted, Some(&stopped), &others, redis, true).unwrap();
+        assert!(matches!(plan(&Gate::Open), Plan::Repair(_)));
+        assert!(matches!(plan(&Gate::Shut("waits for Redis".to_owned())), Plan::Hold(_)));
+    }
+
+    #[test]
+    fn redis_is_stopped_after_the_last_service() {
+        let stopped = || Rollout { replicas: 0, ..complete() };
+        let gate = |hibernated| sleep_gate(hibernated, [("order", complete()), ("crm", stopped())]);
+        assert_eq!(gate(true), Gate::Shut("waits for order to stop".to_owned()));
+        assert_eq!(gate(false), Gate::Open);
+        assert_eq!(sleep_gate(true, [("crm", stopped())]), Gate::Open);
+
+        let set = |replicas: i32| -> StatefulSet {
+            serde_json::from_value(json!({"metadata": {}, "spec": {
+                "replicas": replicas, "selector": {}, "template": {}, "serviceName": "x",
+            }}))
+            .unwrap()
+        };
+        let plan = |live: Option<&StatefulSet>, gate: &Gate| plan_redis(&set(0), live, gate).unwrap();
+        assert!(matches!(plan(Some(&set(1)), &gate(true)), Plan::Hold(_)));
+        assert!(matches!(plan(Some(&set(1)), &Gate::Open), Plan::Repair(_)));
+        assert_eq!(plan(None, &gate(true)), Plan::Create);
     }
 
     #[test]

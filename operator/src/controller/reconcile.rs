@@ -24,11 +24,15 @@ use super::{
     apply::{Applier, ApplyError, Outcome},
     backoff::Backoff,
     build::{self, BuildError},
+    children::{Children, Live},
     fetch::{self, FetchError, Fetched},
+    labels,
+    plan::{self, Gate},
+    rollout::Rollout,
     status::{self, StatusError},
     transitions::transitions,
     trouble::{self, Trouble},
-    validate::{self, Defaults, Owner},
+    validate::{self, Defaults, Owner, ValidShop},
 };
 use crate::{
     crd::{ConditionType, OrderShop, OrderShopStatus},
@@ -173,6 +177,7 @@ async fn steps(
         owner: &valid.owner,
         paused: valid.paused,
         ran_once: old.version.is_some(),
+        sleep_gate: sleep_gate(&valid, &live),
     };
     let mut outcome = applier.apply(prepared, live).await;
     outcome.troubles = troubles(client, &valid.owner, &outcome).await?;
@@ -202,6 +207,15 @@ async fn troubles(client: &Client, owner: &Owner, outcome: &Outcome) -> Result<V
         found.map(|(_, image)| image.as_str())
     };
     Ok(trouble::troubles(&pods, image, Timestamp::now()))
+}
+
+/// Whether the services are stopped, after which Redis may be.
+fn sleep_gate(shop: &ValidShop, live: &Children<Live>) -> Gate {
+    let rollouts = live.deployments.iter().filter_map(|deployment| {
+        let name = deployment.metadata.name.as_deref()?;
+        Some((labels::component(&shop.owner.name, name), Rollout::from(deployment)))
+    });
+    plan::sleep_gate(shop.hibernated, rollouts)
 }
 
 /// Writes the status if it changed, and the Events of what changed in it.

@@ -19,6 +19,7 @@ use super::{
     rollout::Rollout,
     trouble,
     validate::{Owner, ValidShop, ValidateError},
+    volume::{self, Volume},
 };
 use crate::{
     crd::{Condition, ConditionStatus, ConditionType, OrderShop, OrderShopStatus, ServiceStatus},
@@ -73,16 +74,27 @@ pub fn status(old: &OrderShopStatus, shop: &ValidShop, outcome: &Outcome, now: &
     let services = running(shop, &outcome.children);
     let crm = services.iter().find(|running| running.service == Service::Crm);
 
-    let redis_ready = redis_ready(redis.as_ref());
+    let stopping = hibernation::stopping(redis.as_ref(), &services);
     let degraded = degraded(shop, outcome, redis.as_ref(), &services);
-    let available = available(&redis_ready, &services);
-    let progressing = progressing(&shop.owner, outcome, redis.as_ref(), &services);
+    let hibernated = hibernation::hibernated(shop.hibernated, &stopping);
+    let (redis_ready, available, progressing) = if shop.hibernated {
+        let progressing = hibernation::progressing(stopping, waiting(&shop.owner, outcome));
+        (hibernation::asleep(), hibernation::asleep(), progressing)
+    } else {
+        let redis_ready = redis_ready(redis.as_ref(), volume(shop, outcome).note());
+        let available = available(&redis_ready, &services);
+        (redis_ready, available, progressing(&shop.owner, outcome, redis.as_ref(), &services))
+    };
     let paused = if shop.paused {
         Found::new(true, "Paused", "spec.paused: the operator changes nothing")
     } else {
         Found::new(false, "NotPaused", "")
     };
-    let ready = ready(&shop.owner, &degraded, &progressing, &redis_ready, outcome, &services);
+    let ready = if shop.hibernated && !degraded.holds {
+        hibernation::asleep()
+    } else {
+        ready(&shop.owner, &degraded, &progressing, &redis_ready, outcome, &services)
+    };
 
     let conditions = [
         (ConditionType::Ready, ready),
@@ -91,6 +103,7 @@ pub fn status(old: &OrderShopStatus, shop: &ValidShop, outcome: &Outcome, now: &
         (ConditionType::Degraded, degraded),
         (ConditionType::RedisReady, redis_ready),
         (ConditionType::Paused, paused),
+        (ConditionType::Hibernated, hibernated),
     ];
     let mut status = OrderShopStatus {
         observed_generation: shop.generation,
@@ -100,10 +113,10 @@ pub fn status(old: &OrderShopStatus, shop: &ValidShop, outcome: &Outcome, now: &
             .collect(),
         services_ready: Some(format!(
             "{}/{}",
-            services.iter().filter(|running| running.is_complete()).count(),
+            services.iter().filter(|running| running.is_complete() && !shop.hibernated).count(),
             services.len()
         )),
-        url: url(&shop.owner, &outcome.children),
+        url: ingress_url(shop).or_else(|| url(&shop.owner, &outcome.children)),
         version: old.version.clone(),
         crm_replicas: crm.and_then(|crm| crm.rollout.as_ref()).map_or(0, |rollout| rollout.replicas),
         selector: Some(labels::crm_selector(&shop.owner.name)),
@@ -219,10 +232,23 @@ fn running(shop: &ValidShop, children: &Children<Applied>) -> Vec<Running> {
         .collect()
 }
 
-fn redis_ready(redis: Option<&Rollout>) -> Found {
+/// What is said about Redis' volume: a claim that grows, or cannot.
+fn volume(shop: &ValidShop, outcome: &Outcome) -> Volume {
+    let claim = outcome.children.volume_claims.first();
+    Volume {
+        has: claim.and_then(volume::capacity).map(|size| size.0.clone()),
+        wanted: shop.redis.storage_size.as_str().to_owned(),
+        refused: outcome.volume_refused.clone(),
+    }
+}
+
+fn redis_ready(redis: Option<&Rollout>, volume: Option<String>) -> Found {
     match redis {
         None => Found::new(false, "NotCreated", "redis: not created yet"),
-        Some(redis) if redis.is_complete() => Found::new(true, "Ready", ""),
+        Some(redis) if redis.is_complete() => match volume {
+            Some(note) => Found::new(true, "VolumeNotGrown", note),
+            None => Found::new(true, "Ready", ""),
+        },
         Some(redis) if redis.rolling => {
             Found::new(false, "Starting", format!("redis: starting, {}", redis.progress()))
         }
@@ -296,7 +322,8 @@ fn ready(
     } else if !incomplete.is_empty() {
         Found::new(false, "ServicesNotReady", join(incomplete))
     } else {
-        Found::new(true, "Ready", "")
+        // What is said about a Redis that is ready nonetheless: its volume.
+        Found::new(true, redis_ready.reason, redis_ready.message.clone())
     }
 }
 
@@ -311,6 +338,14 @@ fn waiting(owner: &Owner, outcome: &Outcome) -> Vec<String> {
         }
     }
     groups.into_iter().map(|(reason, names)| format!("{}: {reason}", names.join(", "))).collect()
+}
+
+/// The host of the Ingress, when it has one that is a host's name.
+fn ingress_url(shop: &ValidShop) -> Option<String> {
+    let ingress = shop.ingress.as_ref()?;
+    let host = ingress.host.as_ref().filter(|host| !host.starts_with('*'))?;
+    let scheme = if ingress.tls_secret.is_some() { "https" } else { "http" };
+    Some(format!("{scheme}://{host}"))
 }
 
 /// The load balancer's address once it has one, the Service's name inside the cluster otherwise.
@@ -330,6 +365,8 @@ fn url(owner: &Owner, children: &Children<Applied>) -> Option<String> {
 fn join(messages: impl IntoIterator<Item = String>) -> String {
     messages.into_iter().collect::<Vec<_>>().join("; ")
 }
+
+mod hibernation;
 
 #[cfg(test)]
 mod tests;

@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     crd::{
-        GatewayServiceType, InvalidQuantity, MAX_NAME_LENGTH, OrderShop, OrderShopSpec, Persistence,
-        PullPolicy, Quantity, Resources, SecretKey,
+        GatewayServiceType, IngressSpec, InvalidQuantity, MAX_NAME_LENGTH, OrderShop, OrderShopSpec,
+        Persistence, PullPolicy, Quantity, Resources, SecretKey,
     },
     service::Service,
 };
@@ -43,6 +43,8 @@ pub struct ValidShop {
     pub version: String,
     /// Whether the operator changes nothing.
     pub paused: bool,
+    /// Whether everything is stopped.
+    pub hibernated: bool,
     /// When the nodes pull an image.
     pub pull_policy: PullPolicy,
     /// The names of the Secrets with the credentials for the registry.
@@ -55,6 +57,8 @@ pub struct ValidShop {
     pub gateway_type: GatewayServiceType,
     /// The gateway's port on every node.
     pub node_port: Option<i32>,
+    /// The Ingress in front of the gateway.
+    pub ingress: Option<IngressSpec>,
     /// The key of the Secret with the mail server's URL.
     pub smtp: Option<SecretKey>,
     /// Whether a service reads Secrets or ConfigMaps that the spec names: nobody says when those change.
@@ -96,7 +100,7 @@ pub struct ValidRedis {
 pub struct ValidService {
     /// Which one.
     pub service: Service,
-    /// How many pods.
+    /// How many pods: none while the shop is hibernated.
     pub replicas: i32,
     /// The whole image.
     pub image: String,
@@ -223,12 +227,14 @@ pub fn validate(shop: &OrderShop, defaults: &Defaults, found: &Sources) -> Resul
         generation: shop.meta().generation,
         version: version.clone(),
         paused: spec.paused,
+        hibernated: spec.hibernated,
         pull_policy: spec.image.pull_policy,
         pull_secrets: spec.image.pull_secrets.iter().map(|secret| secret.name.clone()).collect(),
         redis: redis(spec, &owner.name, defaults)?,
         services,
         gateway_type: gateway.type_,
         node_port: gateway.node_port,
+        ingress: spec.gateway.ingress.clone(),
         smtp: spec.mail.smtp_secret.clone(),
         reads_sources: !sources::wanted(spec).is_empty(),
         problems,
@@ -255,7 +261,7 @@ fn service(
     let path = format!("spec.services.{field}");
     Ok(ValidService {
         service,
-        replicas: said.replicas,
+        replicas: if spec.hibernated { 0 } else { said.replicas },
         image: said.image.clone().unwrap_or_else(image),
         resources: resources(said.resources.as_ref(), &path, &SERVICE)?,
         environment: pods::environment(said, &path)?,

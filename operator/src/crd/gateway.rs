@@ -3,6 +3,8 @@
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
+use super::IngressSpec;
+
 /// The shop's edge: how the gateway is reached.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -10,6 +12,10 @@ pub struct GatewaySpec {
     /// The gateway's Service. It listens on port 80.
     #[serde(default)]
     pub service: GatewayServiceSpec,
+
+    /// An Ingress that leads to the gateway's Service. Default: none; one that is taken away here is deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ingress: Option<IngressSpec>,
 }
 
 /// The gateway's Service.

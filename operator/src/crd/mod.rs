@@ -9,6 +9,7 @@
 mod environment;
 mod gateway;
 mod image;
+mod ingress;
 mod mail;
 pub mod manifest;
 mod pod;
@@ -26,6 +27,7 @@ use serde::{Deserialize, Serialize};
 pub use environment::{KeyReference, NameReference, SecretKey, ValueFrom, Variable, VariablesFrom};
 pub use gateway::{GatewayServiceSpec, GatewayServiceType, GatewaySpec};
 pub use image::{ImageSpec, PullPolicy, PullSecret};
+pub use ingress::IngressSpec;
 pub use mail::MailSpec;
 pub use pod::{
     NodePolicy, PodSettings, TaintEffect, Toleration, TolerationOperator, TopologySpread, WhenUnsatisfiable,
@@ -111,6 +113,11 @@ pub struct OrderShopSpec {
     /// repaired by hand. The status is still kept up to date. What was changed by hand is repaired afterwards.
     #[serde(default)]
     pub paused: bool,
+
+    /// Puts the shop to sleep: first the services are stopped, then Redis, whose volume keeps all data. When it
+    /// is taken back, Redis comes first, then the services with the replicas they had. Autoscalers rest too.
+    #[serde(default)]
+    pub hibernated: bool,
 
     /// The Redis that holds the events and the entities.
     #[serde(default)]

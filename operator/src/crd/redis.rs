@@ -44,10 +44,11 @@ pub struct RedisSpec {
     .message("redis.storage.className cannot be set, changed or removed: the volume was made with it"),
 )]
 pub struct StorageSpec {
-    /// The size of the volume.
+    /// The size of the volume. It can be made larger at any time, where the storage class allows that
+    /// (`allowVolumeExpansion`): the volume grows while Redis runs. It cannot be made smaller.
     #[serde(default = "StorageSpec::default_size")]
-    #[x_kube(validation = Rule::new("self == oldSelf")
-        .message("redis.storage.size cannot be changed: the volume was made with it"))]
+    #[x_kube(validation = Rule::new("!quantity(string(self)).isLessThan(quantity(string(oldSelf)))")
+        .message("redis.storage.size cannot be made smaller: a volume only grows"))]
     pub size: Quantity,
 
     /// The storage class of the volume. Default: the cluster's default class.

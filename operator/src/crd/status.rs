@@ -13,7 +13,7 @@ pub struct OrderShopStatus {
 
     /// `Ready`: everything runs as the spec says. `Available`: the shop answers. `Progressing`: a rollout is
     /// under way. `Degraded`: something is wrong that does not go away by waiting. `RedisReady`: Redis answers.
-    /// `Paused`: the operator changes nothing.
+    /// `Paused`: the operator changes nothing. `Hibernated`: the services and Redis are stopped, the data is kept.
     #[serde(default)]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -62,7 +62,7 @@ impl OrderShopStatus {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceStatus {
-    /// The service.
+    /// The name of the service.
     pub name: String,
     /// The replicas the spec asks for.
     pub desired: i32,
@@ -77,7 +77,7 @@ pub struct ServiceStatus {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
-    /// The aspect.
+    /// The aspect that this is about.
     #[serde(rename = "type")]
     pub type_: String,
     /// Whether it holds.
@@ -121,6 +121,8 @@ pub enum ConditionType {
     RedisReady,
     /// The operator changes nothing.
     Paused,
+    /// Everything is stopped, the data is kept.
+    Hibernated,
 }
 
 impl ConditionType {
@@ -134,6 +136,7 @@ impl ConditionType {
             Self::Degraded => "Degraded",
             Self::RedisReady => "RedisReady",
             Self::Paused => "Paused",
+            Self::Hibernated => "Hibernated",
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The schema as the API server gets it: its defaults, its rules, and the files that are generated from it.
 
 mod conventions;
+mod released;
 mod rules;
 
 use std::{fs, path::Path};

@@ -5,10 +5,12 @@
 
 pub(super) mod config_map;
 pub(super) mod deployment;
+pub(super) mod ingress;
 mod pod;
 pub(super) mod redis;
 pub(super) mod service;
 pub(super) mod service_account;
+pub(super) mod volume;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::{Resource, ResourceExt};

@@ -1,34 +1,28 @@
 //! Redis: one instance with a volume of its own, set up so that no event is dropped.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::{
     api::{
         apps::v1::{StatefulSet, StatefulSetSpec, StatefulSetUpdateStrategy},
         core::v1::{
-            Container, ContainerPort, ExecAction, PersistentVolumeClaim, PersistentVolumeClaimSpec, Probe,
-            Service as ServiceObject, ServicePort, VolumeMount, VolumeResourceRequirements,
+            Container, ContainerPort, ExecAction, Probe, Service as ServiceObject, ServicePort, VolumeMount,
         },
     },
-    apimachinery::pkg::{
-        api::resource::Quantity as ApiQuantity,
-        apis::meta::v1::{LabelSelector, ObjectMeta},
-        util::intstr::IntOrString,
-    },
+    apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
 };
 
 use super::{
     metadata,
     pod::{self, Probes, Rhythm, User},
     service::service_object,
+    volume,
 };
 use crate::controller::{labels, validate::ValidShop};
 
 /// Redis' own port.
 pub(super) const PORT: i32 = 6379;
 
-/// The volume claim, and the path where the volume is.
-const VOLUME: (&str, &str) = ("data", "/data");
+/// Where the volume is.
+const DATA: &str = "/data";
 
 /// The user of the Redis images, to whom the volume belongs.
 const USER: User = User { id: 999, owns_volumes: true };
@@ -54,7 +48,7 @@ pub(in crate::controller) fn stateful_sets(shop: &ValidShop) -> Vec<StatefulSet>
     vec![StatefulSet {
         metadata: metadata(&shop.owner, labels::REDIS),
         spec: Some(StatefulSetSpec {
-            replicas: Some(1),
+            replicas: Some(i32::from(!shop.hibernated)),
             service_name: Some(labels::object_name(&shop.owner.name, labels::REDIS)),
             // With the ordered policy a pod that never got ready is not replaced by its fix.
             pod_management_policy: Some("Parallel".to_owned()),
@@ -68,35 +62,11 @@ pub(in crate::controller) fn stateful_sets(shop: &ValidShop) -> Vec<StatefulSet>
                 ..LabelSelector::default()
             },
             template: pod::template(shop, labels::REDIS, USER, &shop.redis.pod, None, container(shop)),
-            volume_claim_templates: Some(vec![volume_claim(shop)]),
+            volume_claim_templates: Some(vec![volume::template(shop)]),
             ..StatefulSetSpec::default()
         }),
         status: None,
     }]
-}
-
-/// The claim has no owner: the data outlives the shop, and a shop of the same name finds it again.
-fn volume_claim(shop: &ValidShop) -> PersistentVolumeClaim {
-    PersistentVolumeClaim {
-        metadata: ObjectMeta {
-            name: Some(VOLUME.0.to_owned()),
-            labels: Some(labels::labels(&shop.owner.name, labels::REDIS)),
-            ..ObjectMeta::default()
-        },
-        spec: Some(PersistentVolumeClaimSpec {
-            access_modes: Some(vec!["ReadWriteOnce".to_owned()]),
-            storage_class_name: shop.redis.storage_class.clone(),
-            resources: Some(VolumeResourceRequirements {
-                requests: Some(BTreeMap::from([(
-                    "storage".to_owned(),
-                    ApiQuantity(shop.redis.storage_size.as_str().to_owned()),
-                )])),
-                limits: None,
-            }),
-            ..PersistentVolumeClaimSpec::default()
-        }),
-        status: None,
-    }
 }
 
 fn container(shop: &ValidShop) -> Container {
@@ -112,8 +82,8 @@ fn container(shop: &ValidShop) -> Container {
             ..ContainerPort::default()
         }]),
         volume_mounts: Some(vec![VolumeMount {
-            name: VOLUME.0.to_owned(),
-            mount_path: VOLUME.1.to_owned(),
+            name: volume::NAME.to_owned(),
+            mount_path: DATA.to_owned(),
             ..VolumeMount::default()
         }]),
         resources: Some(pod::resources(&shop.redis.resources)),
@@ -130,7 +100,7 @@ fn arguments(shop: &ValidShop) -> Vec<String> {
     let port = PORT.to_string();
     [
         ["--port", port.as_str()],
-        ["--dir", VOLUME.1],
+        ["--dir", DATA],
         ["--appendonly", "yes"],
         ["--appendfsync", shop.redis.persistence.appendfsync()],
         ["--save", ""],

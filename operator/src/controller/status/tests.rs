@@ -65,7 +65,7 @@ fn a_shop_whose_services_all_run_is_ready() {
     let (valid, outcome) = running_shop("{ services: { crm: { replicas: 2 } } }");
     let status = of(&valid, &outcome);
     assert_eq!(holding(&status), ["Ready", "Available", "RedisReady"]);
-    assert_eq!(status.conditions.len(), 6);
+    assert_eq!(status.conditions.len(), 7);
     assert_eq!(status.observed_generation, Some(1));
     assert_eq!(status.services_ready.as_deref(), Some("9/9"));
     assert_eq!(status.url.as_deref(), Some("http://shop-gateway.ns.svc"));
@@ -214,6 +214,6 @@ fn a_shop_that_cannot_be_built_is_degraded_and_keeps_the_rest_of_its_status() {
     assert_eq!(ready(&new).0, "InvalidNodePort");
     assert_eq!(new.observed_generation, Some(2));
     assert!(new.is(ConditionType::Degraded) && new.is(ConditionType::Available));
-    assert_eq!(new.conditions.len(), 6);
+    assert_eq!(new.conditions.len(), 7);
     assert_eq!(new.services, old.services);
 }

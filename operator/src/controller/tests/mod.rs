@@ -1,6 +1,7 @@
 //! Which requests a reconciliation makes, proven against an API server that records all of them.
 
 mod server;
+mod spec;
 
 use std::sync::Arc;
 
@@ -24,10 +25,12 @@ use crate::metrics::Metrics;
 const SHOP: &str = "ordershops/shop";
 
 /// The reads of every reconciliation: the shop, then one list per kind.
-const READS: [&str; 6] = [
+const READS: [&str; 8] = [
     "GET configmaps",
     "GET deployments",
+    "GET ingresses",
     "GET ordershops/shop",
+    "GET persistentvolumeclaims",
     "GET serviceaccounts",
     "GET services",
     "GET statefulsets",
@@ -115,7 +118,8 @@ async fn redis_is_ready_before_the_services_and_the_gateway_comes_last() {
     assert_eq!(count("statefulsets"), 1);
     assert_eq!(count("deployments"), 0, "Redis is not ready");
     assert_eq!(writes.last().unwrap(), "PATCH ordershops/shop/status");
-    assert_eq!(writes.len(), 21);
+    assert_eq!(count("persistentvolumeclaims"), 1);
+    assert_eq!(writes.len(), 22);
 
     server.run("statefulsets");
     trial.reconcile().await.unwrap();

@@ -20,8 +20,8 @@ struct State {
     /// Each object by its path.
     objects: BTreeMap<String, Value>,
     requests: Vec<String>,
-    /// Paths whose writes are refused.
-    refused: Vec<String>,
+    /// Paths whose writes are refused, and how.
+    refused: BTreeMap<String, (u16, Value)>,
     version: u64,
 }
 
@@ -76,7 +76,14 @@ impl Server {
 
     /// Refuses writes of an object from now on.
     pub(super) fn refuse(&self, path: &str) {
-        self.state().refused.push(path.to_owned());
+        self.state().refused.insert(path.to_owned(), status(422, "Invalid"));
+    }
+
+    /// Refuses writes of an object from now on, as an admission plugin does.
+    pub(super) fn forbid(&self, path: &str, message: &str) {
+        let (code, mut answer) = status(403, "Forbidden");
+        answer["message"] = json!(message);
+        self.state().refused.insert(path.to_owned(), (code, answer));
     }
 
     /// Lets all workloads of a kind come up, as their controllers would.
@@ -104,8 +111,8 @@ impl State {
             [kind, name, subresource] => (format!("{kind}/{name}"), Some(subresource)),
             _ => (path.to_owned(), None),
         };
-        if method != "GET" && self.refused.contains(&object) {
-            return status(422, "Invalid");
+        if let Some(refusal) = self.refused.get(&object).filter(|_| method != "GET") {
+            return refusal.clone();
         }
         match (method, self.objects.get(&object)) {
             ("GET", Some(found)) => (200, found.clone()),
