@@ -143,6 +143,8 @@ pub struct Applier<'a> {
     pub paused: bool,
     /// Whether the whole shop was ever ready.
     pub ran_once: bool,
+    /// Whether somebody else runs Redis.
+    pub redis_is_external: bool,
     /// Whether Redis may be stopped, if it is to be.
     pub sleep_gate: Gate,
 }
@@ -241,7 +243,11 @@ impl Applier<'_> {
         let shop = &self.owner.name;
         let name_of = |service: Service| labels::object_name(shop, service.name());
         let redis = named(&outcome.children.stateful_sets, &labels::object_name(shop, labels::REDIS));
-        let services_gate = plan::services_gate(redis.map(Rollout::from).as_ref());
+        let services_gate = if self.redis_is_external {
+            Gate::Open
+        } else {
+            plan::services_gate(redis.map(Rollout::from).as_ref())
+        };
         let plan_behind = |gate: Gate| {
             let redis = services_gate.clone();
             move |wanted: &Deployment, live: Option<&Deployment>| {

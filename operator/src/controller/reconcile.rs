@@ -177,6 +177,7 @@ async fn steps(
         owner: &valid.owner,
         paused: valid.paused,
         ran_once: old.version.is_some(),
+        redis_is_external: valid.redis_url.is_some(),
         sleep_gate: sleep_gate(&valid, &live),
     };
     let mut outcome = applier.apply(prepared, live).await;

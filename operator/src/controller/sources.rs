@@ -86,6 +86,13 @@ pub fn wanted(spec: &OrderShopSpec) -> BTreeSet<Source> {
 #[must_use]
 pub fn uses_of(spec: &OrderShopSpec, service: Service) -> Vec<Use> {
     let mut uses = Vec::new();
+    let external = spec.redis.external.as_ref().filter(|_| service.uses_redis());
+    uses.extend(external.map(|external| Use {
+        field: "spec.redis.external.urlSecret".to_owned(),
+        source: (SourceKind::Secret, external.url_secret.name.clone()),
+        key: Some(external.url_secret.key.clone()),
+        optional: false,
+    }));
     if let (Service::Notification, Some(at)) = (service, &spec.mail.smtp_secret) {
         uses.push(Use {
             field: "spec.mail.smtpSecret".to_owned(),

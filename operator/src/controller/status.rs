@@ -19,7 +19,6 @@ use super::{
     rollout::Rollout,
     trouble,
     validate::{Owner, ValidShop, ValidateError},
-    volume::{self, Volume},
 };
 use crate::{
     crd::{Condition, ConditionStatus, ConditionType, OrderShop, OrderShopStatus, ServiceStatus},
@@ -70,7 +69,7 @@ impl Running {
 /// The status of a shop whose objects were applied. `now`: the time of what changed.
 #[must_use]
 pub fn status(old: &OrderShopStatus, shop: &ValidShop, outcome: &Outcome, now: &str) -> OrderShopStatus {
-    let redis = redis(&shop.owner, &outcome.children);
+    let redis = redis::rollout(&shop.owner, &outcome.children);
     let services = running(shop, &outcome.children);
     let crm = services.iter().find(|running| running.service == Service::Crm);
 
@@ -81,7 +80,10 @@ pub fn status(old: &OrderShopStatus, shop: &ValidShop, outcome: &Outcome, now: &
         let progressing = hibernation::progressing(stopping, waiting(&shop.owner, outcome));
         (hibernation::asleep(), hibernation::asleep(), progressing)
     } else {
-        let redis_ready = redis_ready(redis.as_ref(), volume(shop, outcome).note());
+        let redis_ready = match shop.redis_url {
+            Some(_) => redis::external(&services),
+            None => redis::ready(redis.as_ref(), redis::volume(shop, outcome).note()),
+        };
         let available = available(&redis_ready, &services);
         (redis_ready, available, progressing(&shop.owner, outcome, redis.as_ref(), &services))
     };
@@ -206,10 +208,6 @@ fn condition(
     }
 }
 
-fn redis(owner: &Owner, children: &Children<Applied>) -> Option<Rollout> {
-    named(&children.stateful_sets, &labels::object_name(&owner.name, labels::REDIS)).map(Rollout::from)
-}
-
 fn running(shop: &ValidShop, children: &Children<Applied>) -> Vec<Running> {
     let of = |service: Service| {
         named(&children.deployments, &labels::object_name(&shop.owner.name, service.name()))
@@ -230,30 +228,6 @@ fn running(shop: &ValidShop, children: &Children<Applied>) -> Vec<Running> {
             }
         })
         .collect()
-}
-
-/// What is said about Redis' volume: a claim that grows, or cannot.
-fn volume(shop: &ValidShop, outcome: &Outcome) -> Volume {
-    let claim = outcome.children.volume_claims.first();
-    Volume {
-        has: claim.and_then(volume::capacity).map(|size| size.0.clone()),
-        wanted: shop.redis.storage_size.as_str().to_owned(),
-        refused: outcome.volume_refused.clone(),
-    }
-}
-
-fn redis_ready(redis: Option<&Rollout>, volume: Option<String>) -> Found {
-    match redis {
-        None => Found::new(false, "NotCreated", "redis: not created yet"),
-        Some(redis) if redis.is_complete() => match volume {
-            Some(note) => Found::new(true, "VolumeNotGrown", note),
-            None => Found::new(true, "Ready", ""),
-        },
-        Some(redis) if redis.rolling => {
-            Found::new(false, "Starting", format!("redis: starting, {}", redis.progress()))
-        }
-        Some(redis) => Found::new(false, "NotReady", format!("redis: {}", redis.progress())),
-    }
 }
 
 fn degraded(shop: &ValidShop, outcome: &Outcome, redis: Option<&Rollout>, services: &[Running]) -> Found {
@@ -367,6 +341,7 @@ fn join(messages: impl IntoIterator<Item = String>) -> String {
 }
 
 mod hibernation;
+mod redis;
 
 #[cfg(test)]
 mod tests;

@@ -49,8 +49,10 @@ pub struct ValidShop {
     pub pull_policy: PullPolicy,
     /// The names of the Secrets with the credentials for the registry.
     pub pull_secrets: Vec<String>,
-    /// Redis.
+    /// Redis, when the operator makes it.
     pub redis: ValidRedis,
+    /// Where the URL of a Redis is that somebody else runs; then the operator makes none.
+    pub redis_url: Option<SecretKey>,
     /// The nine services, in their order.
     pub services: Vec<ValidService>,
     /// The type of the gateway's Service.
@@ -231,6 +233,7 @@ pub fn validate(shop: &OrderShop, defaults: &Defaults, found: &Sources) -> Resul
         pull_policy: spec.image.pull_policy,
         pull_secrets: spec.image.pull_secrets.iter().map(|secret| secret.name.clone()).collect(),
         redis: redis(spec, &owner.name, defaults)?,
+        redis_url: spec.redis.external.as_ref().map(|external| external.url_secret.clone()),
         services,
         gateway_type: gateway.type_,
         node_port: gateway.node_port,

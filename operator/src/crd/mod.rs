@@ -7,6 +7,7 @@
 //! Nothing here decides anything: what a loose spec means is settled in [`crate::controller::validate`].
 
 mod environment;
+mod external;
 mod gateway;
 mod image;
 mod ingress;
@@ -25,6 +26,7 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 pub use environment::{KeyReference, NameReference, SecretKey, ValueFrom, Variable, VariablesFrom};
+pub use external::ExternalRedis;
 pub use gateway::{GatewayServiceSpec, GatewayServiceType, GatewaySpec};
 pub use image::{ImageSpec, PullPolicy, PullSecret};
 pub use ingress::IngressSpec;

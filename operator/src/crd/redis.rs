@@ -3,17 +3,24 @@
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{PodSettings, Quantity, Resources};
+use super::{ExternalRedis, PodSettings, Quantity, Resources};
 
 /// The Redis that holds the events and the entities: one instance with a volume of its own.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.external) || (!has(self.image) && !has(self.resources))")
+    .message("redis.external: the operator makes no Redis then; take redis.image and redis.resources away"))]
 pub struct RedisSpec {
     /// The image: Redis or Valkey that speaks Redis 7.0 or newer, with `redis-cli` in it. Default: what the
     /// operator was installed with (its `--default-redis-image`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub image: Option<String>,
+
+    /// A Redis that somebody else runs, instead of one that the operator makes. What else is said here about Redis
+    /// has no effect then; a volume that was made before stays. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external: Option<ExternalRedis>,
 
     /// The volume that holds the data. It stays when the shop is deleted.
     #[serde(default)]

@@ -12,6 +12,9 @@ pub(super) const CONFIG: &str = "config";
 
 /// The common environment.
 pub(in crate::controller) fn config_maps(shop: &ValidShop) -> Vec<ConfigMap> {
+    if shop.redis_url.is_some() {
+        return Vec::new();
+    }
     vec![ConfigMap {
         metadata: metadata(&shop.owner, CONFIG),
         data: Some(data(shop)),

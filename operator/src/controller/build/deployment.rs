@@ -13,7 +13,7 @@ use k8s_openapi::{
 
 use super::{
     config_map, metadata,
-    pod::{self, Probes, Rhythm, User, variable},
+    pod::{self, Probes, Rhythm, User, secret_variable, variable},
 };
 use crate::{
     controller::{
@@ -63,7 +63,7 @@ fn deployment(shop: &ValidShop, service: &ValidService, config_hash: &str) -> De
                 name,
                 USER,
                 &service.pod,
-                used_config(service, config_hash),
+                used_config(shop, service, config_hash),
                 container(shop, service),
             ),
             ..DeploymentSpec::default()
@@ -73,8 +73,8 @@ fn deployment(shop: &ValidShop, service: &ValidService, config_hash: &str) -> De
 }
 
 /// A hash of what this service reads beside its own pod template, so that a change rolls just what uses it.
-fn used_config(service: &ValidService, config_hash: &str) -> Option<String> {
-    let config = service.service.uses_redis().then_some(config_hash);
+fn used_config(shop: &ValidShop, service: &ValidService, config_hash: &str) -> Option<String> {
+    let config = uses_own_redis(shop, service).then_some(config_hash);
     let used: Vec<_> = config.into_iter().chain(service.sources.iter().map(String::as_str)).collect();
     match used[..] {
         [] => None,
@@ -116,9 +116,14 @@ fn container(shop: &ValidShop, service: &ValidService) -> Container {
     }
 }
 
+/// Whether it is told where the Redis is that the operator makes.
+fn uses_own_redis(shop: &ValidShop, service: &ValidService) -> bool {
+    service.service.uses_redis() && shop.redis_url.is_none()
+}
+
 /// Of two sources with the same key the later one wins: the operator's own.
 fn environment_from(shop: &ValidShop, service: &ValidService) -> Vec<EnvFromSource> {
-    let own = service.service.uses_redis().then(|| EnvFromSource {
+    let own = uses_own_redis(shop, service).then(|| EnvFromSource {
         config_map_ref: Some(ConfigMapEnvSource {
             name: labels::object_name(&shop.owner.name, config_map::CONFIG),
             optional: None,
@@ -138,6 +143,9 @@ fn environment(shop: &ValidShop, said: &ValidService) -> Vec<EnvVar> {
             Some(variable(variable_name, format!("http://{host}:{}", target.http()?.service)))
         }));
     }
+    if let (true, Some(at)) = (service.uses_redis(), &shop.redis_url) {
+        env.push(secret_variable("ORDERSHOP_REDIS_URL", at));
+    }
     if service.uses_redis() {
         // The pod's name is the consumer's name in the groups: one that is gone can be told from one that is slow.
         env.push(EnvVar {
@@ -153,18 +161,7 @@ fn environment(shop: &ValidShop, said: &ValidService) -> Vec<EnvVar> {
         });
     }
     if let (Service::Notification, Some(smtp)) = (service, &shop.smtp) {
-        env.push(EnvVar {
-            name: "ORDERSHOP_SMTP_URL".to_owned(),
-            value: None,
-            value_from: Some(EnvVarSource {
-                secret_key_ref: Some(SecretKeySelector {
-                    name: smtp.name.clone(),
-                    key: smtp.key.clone(),
-                    optional: None,
-                }),
-                ..EnvVarSource::default()
-            }),
-        });
+        env.push(secret_variable("ORDERSHOP_SMTP_URL", smtp));
     }
     env
 }
@@ -268,6 +265,25 @@ services:
         let from: Vec<_> = container(order).env_from.iter().flatten().collect();
         let last = from.last().unwrap().config_map_ref.as_ref().unwrap();
         assert_eq!((from.len(), last.name.as_str()), (2, "shop-config"), "of two the later one wins");
+    }
+
+    #[test]
+    fn with_an_external_redis_there_is_none_of_ours_and_the_services_read_its_url_from_the_secret() {
+        let spec = "redis: { external: { urlSecret: { name: redis, key: uri } } }";
+        let shop = |hash| {
+            let mut keys = found(("redis", "uri", hash), ("x", "x", "x"));
+            keys.0.retain(|(kind, _), _| *kind == SourceKind::Secret);
+            built_with(spec, &keys)
+        };
+        let children = shop("1");
+        assert!(children.stateful_sets.is_empty() && children.volume_claims.is_empty());
+        let redis = children.metadata().filter(|(_, object)| object.name.as_deref() == Some("shop-redis"));
+        assert_eq!(redis.count(), 0);
+        let url = env(deployment(&children, "shop-order"));
+        assert_eq!(url[0]["name"], "ORDERSHOP_REDIS_URL");
+        assert_eq!(url[0]["valueFrom"]["secretKeyRef"], json!({"name": "redis", "key": "uri"}));
+        let rolled = rolled(&children.deployments, &shop("2").deployments);
+        assert_eq!(rolled.len(), 8, "all but the gateway, which does not talk to Redis: {rolled:?}");
     }
 
     #[test]

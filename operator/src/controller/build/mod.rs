@@ -36,9 +36,10 @@ pub fn build(shop: &ValidShop) -> Result<Children<Prepared>, BuildError> {
     Children::build(shop)
 }
 
-/// All components: the nine services, and Redis.
-fn components() -> impl Iterator<Item = &'static str> {
-    Service::ALL.into_iter().map(Service::name).chain([labels::REDIS])
+/// All components: the nine services, and Redis when the operator makes it.
+fn components(shop: &ValidShop) -> impl Iterator<Item = &'static str> {
+    let redis = shop.redis_url.is_none().then_some(labels::REDIS);
+    Service::ALL.into_iter().map(Service::name).chain(redis)
 }
 
 /// The metadata of a component's object.

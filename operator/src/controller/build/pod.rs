@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::{
     api::core::v1::{
-        Capabilities, Container, EnvVar, LocalObjectReference, PodSecurityContext, PodSpec, PodTemplateSpec,
-        Probe, ResourceRequirements, SeccompProfile, SecurityContext,
+        Capabilities, Container, EnvVar, EnvVarSource, LocalObjectReference, PodSecurityContext, PodSpec,
+        PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecretKeySelector, SecurityContext,
     },
     apimachinery::pkg::{api::resource::Quantity as ApiQuantity, apis::meta::v1::ObjectMeta},
 };
@@ -16,7 +16,7 @@ use crate::{
         labels,
         validate::{ValidPod, ValidShop},
     },
-    crd::{Quantity, Resources},
+    crd::{Quantity, Resources, SecretKey},
 };
 
 /// Longer than a service takes to finish what is in flight, which is bounded by 10 s.
@@ -120,6 +120,22 @@ pub(super) fn resources(resources: &Resources) -> ResourceRequirements {
 /// An environment variable with a value.
 pub(super) fn variable(name: impl Into<String>, value: impl Into<String>) -> EnvVar {
     EnvVar { name: name.into(), value: Some(value.into()), value_from: None }
+}
+
+/// An environment variable whose value is a key of a Secret.
+pub(super) fn secret_variable(name: &str, at: &SecretKey) -> EnvVar {
+    EnvVar {
+        name: name.to_owned(),
+        value: None,
+        value_from: Some(EnvVarSource {
+            secret_key_ref: Some(SecretKeySelector {
+                name: at.name.clone(),
+                key: at.key.clone(),
+                optional: None,
+            }),
+            ..EnvVarSource::default()
+        }),
+    }
 }
 
 /// How often a probe runs, and what makes it fail.

@@ -45,6 +45,9 @@ pub(super) fn service(shop: &ValidShop) -> ServiceObject {
 
 /// The StatefulSet of Redis.
 pub(in crate::controller) fn stateful_sets(shop: &ValidShop) -> Vec<StatefulSet> {
+    if shop.redis_url.is_some() {
+        return Vec::new();
+    }
     vec![StatefulSet {
         metadata: metadata(&shop.owner, labels::REDIS),
         spec: Some(StatefulSetSpec {

@@ -14,7 +14,8 @@ use crate::{
 
 /// One per component that listens.
 pub(in crate::controller) fn services(shop: &ValidShop) -> Vec<ServiceObject> {
-    Service::ALL.into_iter().filter_map(|service| http(shop, service)).chain([redis::service(shop)]).collect()
+    let redis = shop.redis_url.is_none().then(|| redis::service(shop));
+    Service::ALL.into_iter().filter_map(|service| http(shop, service)).chain(redis).collect()
 }
 
 /// The Service of a service with an HTTP API.

@@ -7,7 +7,7 @@ use crate::controller::validate::ValidShop;
 
 /// One per component.
 pub(in crate::controller) fn service_accounts(shop: &ValidShop) -> Vec<ServiceAccount> {
-    components()
+    components(shop)
         .map(|component| ServiceAccount {
             metadata: metadata(&shop.owner, component),
             automount_service_account_token: Some(false),

@@ -15,6 +15,9 @@ pub(super) const NAME: &str = "data";
 
 /// The claim of the one pod of Redis.
 pub(in crate::controller) fn volume_claims(shop: &ValidShop) -> Vec<PersistentVolumeClaim> {
+    if shop.redis_url.is_some() {
+        return Vec::new();
+    }
     let set = labels::object_name(&shop.owner.name, labels::REDIS);
     let mut claim = template(shop);
     claim.metadata.name = Some(format!("{NAME}-{set}-0"));

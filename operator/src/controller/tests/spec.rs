@@ -134,3 +134,21 @@ async fn an_ingress_comes_and_goes_with_the_spec() {
     trial.reconcile().await.unwrap();
     assert_eq!(trial.server.writes(), ["DELETE ingresses/shop-gateway", "PATCH ordershops/shop/status"]);
 }
+
+#[tokio::test]
+async fn a_shop_that_moves_to_an_external_redis_loses_ours_and_keeps_its_volume() {
+    let trial = Trial::running("{}").await;
+    trial.server.put("secrets/redis", json!({"metadata": {"name": "redis"}, "data": {"url": "MQ=="}}));
+    trial.edit_spec(|spec| spec["redis"]["external"] = json!({"urlSecret": {"name": "redis", "key": "url"}}));
+    trial.reconcile().await.unwrap();
+    for path in ["statefulsets/shop-redis", "services/shop-redis", "serviceaccounts/shop-redis"] {
+        assert!(trial.server.get(path).is_none(), "{path} is still there");
+    }
+    assert!(trial.server.get(CLAIM).is_some(), "nobody asked for the end of the data");
+    for kind in ["deployments", "deployments"] {
+        trial.server.run(kind);
+        trial.reconcile().await.unwrap();
+    }
+    assert_eq!(trial.condition("RedisReady"), ("True".to_owned(), "Ready".to_owned()));
+    assert_eq!(trial.condition("Ready").0, "True");
+}
