@@ -5,7 +5,7 @@ use k8s_openapi::{
         apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
         core::v1::{
             ConfigMapEnvSource, Container, ContainerPort, EnvFromSource, EnvVar, EnvVarSource, HTTPGetAction,
-            Lifecycle, LifecycleHandler, ObjectFieldSelector, Probe, SecretKeySelector, SleepAction,
+            Lifecycle, LifecycleHandler, ObjectFieldSelector, Probe, SleepAction,
         },
     },
     apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
