@@ -66,6 +66,7 @@ fn wrong(path: &str, schema: &Value, value: &Value, found: &mut Vec<String>) {
         Value::Number(given) => {
             let either = schema["x-kubernetes-int-or-string"] == true;
             check(schema["type"] == "integer" || either, "no number here");
+            check(given.is_i64(), "no whole number");
             let given = given.as_f64().unwrap();
             check(number("minimum").is_none_or(|least| given >= least), "too small");
             check(number("maximum").is_none_or(|most| given <= most), "too large");
@@ -133,6 +134,7 @@ fn the_check_of_stored_shops_finds_what_is_wrong() {
     for (shop, expected) in [
         ("{ spec: { services: { crm: { replicas: -1 } } } }", ".spec.services.crm.replicas: too small"),
         ("{ spec: { services: { crm: { replica: 1 } } } }", ".spec.services.crm.replica: no such field"),
+        ("{ spec: { redis: { storage: { size: 1.5 } } } }", ".spec.redis.storage.size: no whole number"),
         ("{ spec: { redis: { persistence: never } } }", ".spec.redis.persistence: not one of the words"),
         (
             "{ spec: { redis: { storage: { size: much } } } }",
