@@ -32,7 +32,7 @@ use super::{
     status::{self, StatusError},
     transitions::transitions,
     trouble::{self, Trouble},
-    validate::{self, Defaults, Owner, ValidShop},
+    validate::{self, Defaults, Owner, ValidShop, ValidateError},
 };
 use crate::{
     crd::{ConditionType, OrderShop, OrderShopStatus},
@@ -167,7 +167,12 @@ async fn steps(
             metrics.failed(error.reason());
             let new = status::invalid(&old, shop.meta().generation, &error, &now());
             report(context, &shop, &old, &new).await?;
-            return Ok((Action::await_change(), ReconcileOutcome::Invalid));
+            // What is missing comes without a change of the shop.
+            let again = match error {
+                ValidateError::NoRedis(_) => Action::requeue(SOURCE_RESYNC),
+                _ => Action::await_change(),
+            };
+            return Ok((again, ReconcileOutcome::Invalid));
         }
     };
     let prepared = build::build(&valid)?;

@@ -11,6 +11,9 @@ use crate::{
     service::Service,
 };
 
+/// The field that says where the URL of an external Redis is.
+pub const REDIS_URL: &str = "spec.redis.external.urlSecret";
+
 /// A kind of object that holds configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SourceKind {
@@ -88,7 +91,7 @@ pub fn uses_of(spec: &OrderShopSpec, service: Service) -> Vec<Use> {
     let mut uses = Vec::new();
     let external = spec.redis.external.as_ref().filter(|_| service.uses_redis());
     uses.extend(external.map(|external| Use {
-        field: "spec.redis.external.urlSecret".to_owned(),
+        field: REDIS_URL.to_owned(),
         source: (SourceKind::Secret, external.url_secret.name.clone()),
         key: Some(external.url_secret.key.clone()),
         optional: false,

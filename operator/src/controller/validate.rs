@@ -144,6 +144,14 @@ pub enum Problem {
 }
 
 impl Problem {
+    /// The field of the spec that names what is missing.
+    #[must_use]
+    pub fn field(&self) -> &str {
+        match self {
+            Self::NoSource { field, .. } | Self::NoKey { field, .. } => field,
+        }
+    }
+
     /// The variant, for conditions and events.
     #[must_use]
     pub fn reason(&self) -> &'static str {
@@ -191,6 +199,9 @@ pub enum ValidateError {
         /// What is wrong with it.
         what: String,
     },
+    /// The URL of the Redis that somebody else runs is not there. Nothing could run, so what runs is left alone.
+    #[error(transparent)]
+    NoRedis(Problem),
     /// A port without the type of Service that has one.
     #[error("spec.gateway.service.nodePort needs spec.gateway.service.type NodePort or LoadBalancer")]
     NodePort,
@@ -206,6 +217,7 @@ impl ValidateError {
             Self::Quantity { .. } => "InvalidQuantity",
             Self::Replicas { .. } => "InvalidReplicas",
             Self::NotKubernetes { .. } => "InvalidField",
+            Self::NoRedis(problem) => problem.reason(),
             Self::NodePort => "InvalidNodePort",
         }
     }
@@ -225,6 +237,9 @@ pub fn validate(shop: &OrderShop, defaults: &Defaults, found: &Sources) -> Resul
         .into_iter()
         .map(|each| service(spec, &owner.name, each, defaults, sources_of(spec, each, found, &mut problems)))
         .collect::<Result<_, _>>()?;
+    if let Some(problem) = problems.iter().find(|problem| problem.field() == sources::REDIS_URL) {
+        return Err(ValidateError::NoRedis(problem.clone()));
+    }
     Ok(ValidShop {
         generation: shop.meta().generation,
         version: version.clone(),

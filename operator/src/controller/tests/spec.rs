@@ -138,8 +138,13 @@ async fn an_ingress_comes_and_goes_with_the_spec() {
 #[tokio::test]
 async fn a_shop_that_moves_to_an_external_redis_loses_ours_and_keeps_its_volume() {
     let trial = Trial::running("{}").await;
+    let external = json!({"urlSecret": {"name": "redis", "key": "url"}});
+    trial.edit_spec(|spec| spec["redis"]["external"] = external);
+    trial.reconcile().await.unwrap();
+    assert_eq!(trial.server.writes(), ["PATCH ordershops/shop/status", "POST events"], "what runs goes on");
+    assert_eq!(trial.condition("Degraded"), ("True".to_owned(), "SecretNotFound".to_owned()));
+
     trial.server.put("secrets/redis", json!({"metadata": {"name": "redis"}, "data": {"url": "MQ=="}}));
-    trial.edit_spec(|spec| spec["redis"]["external"] = json!({"urlSecret": {"name": "redis", "key": "url"}}));
     trial.reconcile().await.unwrap();
     for path in ["statefulsets/shop-redis", "services/shop-redis", "serviceaccounts/shop-redis"] {
         assert!(trial.server.get(path).is_none(), "{path} is still there");
