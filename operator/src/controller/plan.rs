@@ -194,7 +194,6 @@ mod tests {
                 true,
                 Plan::Repair("spec.replicas".into()),
             ),
-            ("what was stopped starts when Redis is there", Some(deployment("new", 0)), shut(), true, hold()),
             ("nothing to do is no wait", Some(deployment("new", 1)), shut(), true, Plan::Keep),
         ] {
             assert_eq!(

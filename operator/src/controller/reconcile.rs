@@ -148,7 +148,7 @@ async fn steps(
     name: &str,
 ) -> Result<(Action, ReconcileOutcome), ReconcileError> {
     let Context { client, defaults, metrics, .. } = context;
-    let fetched = match fetch::fetch(client, namespace, name).await {
+    let fetched = match Box::pin(fetch::fetch(client, namespace, name)).await {
         Ok(Some(fetched)) => fetched,
         Ok(None) => return Ok((Action::await_change(), ReconcileOutcome::Gone)),
         Err(error @ FetchError::Undecodable(_)) => {

@@ -193,6 +193,7 @@ mod tests {
     use crate::controller::{
         build::tests::{built, built_with, container, deployment, env, template},
         sources::{SourceKind, Sources},
+        validate::Problem,
     };
 
     /// A Secret and a ConfigMap with one key each.
@@ -295,7 +296,7 @@ services:
         let shop = crate::controller::build::tests::shop(spec);
         let defaults = crate::controller::build::tests::defaults();
         let valid = crate::controller::validate::validate(&shop, &defaults, &Sources::default()).unwrap();
-        let reasons: Vec<_> = valid.problems.iter().map(|problem| problem.reason()).collect();
+        let reasons: Vec<_> = valid.problems.iter().map(Problem::reason).collect();
         assert_eq!(reasons, ["SecretNotFound"]);
         assert_eq!(built(spec).deployments.len(), 9);
     }
