@@ -68,6 +68,33 @@ async fn a_killed_leader_is_followed_within_fifteen_seconds_and_nothing_is_writt
 
 #[tokio::test]
 #[ignore = "full: takes the cluster's operator away"]
+async fn of_five_operators_that_start_at_once_one_leads() -> Result<()> {
+    with_own_operators("race", async |shop| {
+        let start = |n: usize| Operator::start(shop.namespace(), &format!("replica-{n}"), None);
+        let operators = (0..5).map(start).collect::<Result<Vec<_>>>()?;
+        let leaders = async || {
+            let mut leaders = 0.0;
+            for operator in &operators {
+                leaders += operator.metric("ordershop_operator_leader", "").await?;
+            }
+            anyhow::Ok(leaders)
+        };
+        eventually("somebody leads", SOON, async || {
+            ensure!(leaders().await? >= 1.0, "nobody yet");
+            Ok(())
+        })
+        .await?;
+        for operator in &operators {
+            operator.says("the Lease is looked at", SOON).await?;
+        }
+        ensure!(leaders().await? == 1.0, "{} leaders", leaders().await?);
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+#[ignore = "full: takes the cluster's operator away"]
 async fn a_leader_that_stood_still_and_goes_on_writes_nothing() -> Result<()> {
     with_own_operators("frozen", async |shop| {
         let (mut first, mut second, _) = two_operators(shop).await?;

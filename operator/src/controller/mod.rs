@@ -44,7 +44,7 @@ use std::{sync::Arc, time::Duration};
 use futures_util::{FutureExt, StreamExt, future::join_all};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
-    Api, Client, ResourceExt,
+    Api, Client,
     api::ListParams,
     runtime::{
         Config, Controller, Predicate, PredicateConfig, WatchStreamExt, controller, predicates,
@@ -111,7 +111,7 @@ fn controller(
 ) -> Controller<Watched> {
     let shops = watcher(watch::metadata::<OrderShop>(client, part), watcher::Config::default())
         .default_backoff()
-        .modify(slim)
+        .modify(watch::slim)
         .reflect(writer)
         .applied_objects()
         // This operator's own write of the status is no news.
@@ -119,16 +119,11 @@ fn controller(
             predicates::generation.combine(predicates::annotations),
             PredicateConfig::default(),
         );
-    let controller = Controller::for_stream(shops, reader)
+    let controller = Controller::for_stream(watch::unhindered(shops), reader)
         .with_config(Config::default().debounce(DEBOUNCE).concurrency(CONCURRENCY));
     // Pods are nobody's children here, but they know first what keeps a workload from getting ready.
     let controller = watch::listed::<Pod>(controller, client, part);
     children::watched(controller, client, part)
-}
-
-/// Drops the part of the metadata that is the largest and that nobody here reads.
-fn slim<K: ResourceExt>(object: &mut K) {
-    object.managed_fields_mut().clear();
 }
 
 /// Waits until the API server knows OrderShops everywhere in the scope, since the operator may be started before

@@ -1,15 +1,22 @@
 //! Which shops a changed object leads to, and how a kind of object is watched.
 //!
-//! The watches carry metadata only: the memory does not grow with the objects.
+//! The watches carry metadata only: the memory does not grow with the objects. One that fails is tried again by
+//! itself and does not hold up the others.
 
 use std::{collections::HashSet, fmt::Debug};
 
+use futures_util::{Stream, StreamExt};
 use kube::{
-    Api, Client, Resource,
+    Api, Client, Resource, ResourceExt,
     core::{NamespaceResourceScope, PartialObjectMeta},
-    runtime::{Controller, reflector::ObjectRef, watcher},
+    runtime::{
+        Controller, WatchStreamExt,
+        reflector::ObjectRef,
+        watcher::{self, watcher},
+    },
 };
 use serde::de::DeserializeOwned;
+use tracing::warn;
 
 use super::{labels, reconcile::Watched, scope::Part};
 use crate::crd::OrderShop;
@@ -25,7 +32,25 @@ where
         + 'static,
 {
     let managed = watcher::Config::default().labels(&labels::managed());
-    controller.watches(metadata::<K>(client, part), managed, shops_of)
+    let objects = watcher(metadata::<K>(client, part), managed).default_backoff().modify(slim);
+    controller.watches_stream(unhindered(objects.touched_objects()), shops_of)
+}
+
+/// Tells of errors by itself: passed on, they would make the controller wait with all of its watches.
+pub(super) fn unhindered<K: Resource<DynamicType = ()>>(
+    objects: impl Stream<Item = watcher::Result<K>> + Send,
+) -> impl Stream<Item = watcher::Result<K>> + Send {
+    objects.filter_map(|object| {
+        if let Err(error) = &object {
+            warn!(kind = %K::kind(&()), %error, "watching");
+        }
+        std::future::ready(object.ok().map(Ok))
+    })
+}
+
+/// Drops the part of the metadata that is the largest and that nobody here reads.
+pub(super) fn slim<K: ResourceExt>(object: &mut K) {
+    object.managed_fields_mut().clear();
 }
 
 /// The metadata of one kind of object.

@@ -2,6 +2,7 @@
 
 mod server;
 mod spec;
+mod start;
 
 use std::sync::Arc;
 
