@@ -4,6 +4,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use e2e::cluster::{Children, Operator, Proxy, READY_WITHIN, SERVICES, SHOP, SOON, Shop, with_own_operators};
 use e2e::deadline::eventually;
+use futures_util::future::try_join_all;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Service, ServiceAccount};
@@ -34,9 +35,9 @@ async fn repaired_within(shop: &Shop, within: Duration) -> Result<Duration> {
 
 /// Two operators, the first of which leads, and a shop that is as it should be.
 async fn two_operators(shop: &Shop) -> Result<(Operator, Operator, Children)> {
-    let first = Operator::start(shop.namespace(), "first", None)?;
+    let first = Operator::start(shop, "first", None).await?;
     first.leads(SOON).await?;
-    let second = Operator::start(shop.namespace(), "second", None)?;
+    let second = Operator::start(shop, "second", None).await?;
     second.says("the Lease is looked at", SOON).await?;
     shop.apply_without_services().await?;
     shop.ready(READY_WITHIN).await?;
@@ -70,8 +71,8 @@ async fn a_killed_leader_is_followed_within_fifteen_seconds_and_nothing_is_writt
 #[ignore = "full: takes the cluster's operator away"]
 async fn of_five_operators_that_start_at_once_one_leads() -> Result<()> {
     with_own_operators("race", async |shop| {
-        let start = |n: usize| Operator::start(shop.namespace(), &format!("replica-{n}"), None);
-        let operators = (0..5).map(start).collect::<Result<Vec<_>>>()?;
+        let names = [0, 1, 2, 3, 4].map(|n| format!("replica-{n}"));
+        let operators = try_join_all(names.iter().map(|name| Operator::start(shop, name, None))).await?;
         let leaders = async || {
             let mut leaders = 0.0;
             for operator in &operators {
@@ -108,7 +109,7 @@ async fn a_leader_that_stood_still_and_goes_on_writes_nothing() -> Result<()> {
         ensure!(!status.success(), "it ended as if it had been told to");
         ensure!(shop.objects::<Deployment>().get_opt(CRM).await?.is_none(), "it wrote: {}", first.log()?);
 
-        let mut third = Operator::start(shop.namespace(), "third", None)?;
+        let mut third = Operator::start(shop, "third", None).await?;
         third.leads(SOON).await?;
         eventually("the next one repairs it", SOON, async || shop.deployment("crm").await.map(drop)).await?;
         ensure!(third.stop().await?.success());
@@ -123,8 +124,8 @@ async fn an_api_server_that_is_gone_for_a_minute_is_all_that_is_lost() -> Result
     const GONE: Duration = Duration::from_mins(1);
     with_own_operators("gone", async |shop| {
         let proxy = Proxy::open().await?;
-        let start = || Operator::start(shop.namespace(), "only", Some(proxy.kubeconfig()));
-        let mut operator = start()?;
+        let start = || Operator::start(shop, "only", Some(proxy.kubeconfig()));
+        let mut operator = start().await?;
         operator.leads(SOON).await?;
         shop.apply_without_services().await?;
         shop.ready(READY_WITHIN).await?;
@@ -135,7 +136,7 @@ async fn an_api_server_that_is_gone_for_a_minute_is_all_that_is_lost() -> Result
         // What the kubelet does: starts it again whenever it has ended.
         eventually("a minute has passed", GONE * 2, async || {
             if operator.has_ended()?.is_some() {
-                operator = start()?;
+                operator = start().await?;
                 starts += 1;
             }
             ensure!(cut.elapsed() >= GONE, "{:?}", cut.elapsed());
@@ -166,7 +167,7 @@ async fn a_thousand_shops_are_looked_at_within_a_minute_of_a_start_and_cost_litt
     const SHOPS: usize = 1000;
     const MIB: u64 = 1024 * 1024;
     with_own_operators("thousand", async |shop| {
-        let mut idle = Operator::start(shop.namespace(), "idle", None)?;
+        let mut idle = Operator::start(shop, "idle", None).await?;
         idle.leads(SOON).await?;
         let empty = idle.memory()?;
         println!("idle, no shop: {empty:?}");
@@ -181,7 +182,7 @@ async fn a_thousand_shops_are_looked_at_within_a_minute_of_a_start_and_cost_litt
 
         for round in ["first start", "restart"] {
             let begin = Instant::now();
-            let mut operator = Operator::start(shop.namespace(), "thousand", None)?;
+            let mut operator = Operator::start(shop, "thousand", None).await?;
             eventually("all shops are reconciled", Duration::from_mins(3), async || {
                 let done = operator.metric("ordershop_operator_reconciliations_total", "").await?;
                 ensure!(done >= f64::from(u32::try_from(SHOPS)?), "{done} of {SHOPS}");
@@ -229,7 +230,7 @@ async fn a_thousand_shops_are_looked_at_within_a_minute_of_a_start_and_cost_litt
 #[ignore = "full: takes the cluster's operator away and loosens the schema for a moment"]
 async fn a_shop_of_a_schema_that_nobody_understands_does_not_stop_the_others() -> Result<()> {
     with_own_operators("broken", async |shop| {
-        let operator = Operator::start(shop.namespace(), "only", None)?;
+        let operator = Operator::start(shop, "only", None).await?;
         operator.leads(SOON).await?;
         let api: Api<CustomResourceDefinition> = Api::all(e2e::cluster::client().await?);
         let strict = api.get("ordershops.ordershop.dev").await?;
@@ -280,7 +281,7 @@ async fn stored_by_a_loose_schema(
 async fn a_deleted_or_edited_child_is_repaired_in_less_than_two_seconds() -> Result<()> {
     const TRIALS: usize = 100;
     with_own_operators("drift", async |shop| {
-        let operator = Operator::start(shop.namespace(), "only", None)?;
+        let operator = Operator::start(shop, "only", None).await?;
         operator.leads(SOON).await?;
         shop.apply_without_services().await?;
         shop.ready(READY_WITHIN).await?;
@@ -360,7 +361,7 @@ async fn soon(mut right: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
 #[ignore = "full: takes the cluster's operator away"]
 async fn what_other_managers_add_stays_and_what_is_not_ours_is_not_taken_over() -> Result<()> {
     with_own_operators("others", async |shop| {
-        let operator = Operator::start(shop.namespace(), "only", None)?;
+        let operator = Operator::start(shop, "only", None).await?;
         operator.leads(SOON).await?;
         let foreign: Service = serde_json::from_value(json!({
             "metadata": {"name": "shop-order"},

@@ -39,8 +39,10 @@ pub struct Memory {
 }
 
 impl Operator {
-    /// Starts one. `kubeconfig`: another way to the API server than the test's own.
-    pub fn start(namespace: &str, identity: &str, kubeconfig: Option<&Path>) -> Result<Self> {
+    /// Starts one for the shop's namespace, with the images that the cluster's own operator gives to shops.
+    /// `kubeconfig`: another way to the API server than the test's own.
+    pub async fn start(shop: &Shop, identity: &str, kubeconfig: Option<&Path>) -> Result<Self> {
+        let namespace = shop.namespace();
         let log = NamedTempFile::new()?;
         let admin = format!("127.0.0.1:{}", free_port()?);
         let mut command = Command::new(program()?);
@@ -54,6 +56,7 @@ impl Operator {
             .stdout(log.reopen()?)
             .stderr(log.reopen()?)
             .kill_on_drop(true);
+        command.envs(defaults(&shop.client).await?);
         if let Some(kubeconfig) = kubeconfig {
             command.env("KUBECONFIG", kubeconfig);
         }
@@ -142,6 +145,16 @@ impl Operator {
         ensure!(status.success(), "kill {signal} {id}: {status}");
         Ok(())
     }
+}
+
+/// What the cluster's operator was told about images.
+async fn defaults(client: &Client) -> Result<Vec<(String, String)>> {
+    let api: Api<Deployment> = Api::namespaced(client.clone(), OPERATOR_NAMESPACE);
+    let pod = api.get_opt(RELEASE).await?.and_then(|found| found.spec?.template.spec);
+    let variables =
+        pod.into_iter().flat_map(|pod| pod.containers).filter_map(|container| container.env).flatten();
+    let images = variables.filter(|variable| variable.name.starts_with("ORDERSHOP_DEFAULT_"));
+    Ok(images.filter_map(|variable| Some((variable.name, variable.value?))).collect())
 }
 
 /// The program that cargo builds beside this test's: `cargo build -p ordershop-operator`.

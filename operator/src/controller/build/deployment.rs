@@ -30,7 +30,7 @@ const USER: User = User { id: 65532, owns_volumes: false };
 const PROGRESS_DEADLINE_SECONDS: i32 = 120;
 
 /// How long a pod that is to go still takes requests: until every node has taken it out of its Services.
-const PRE_STOP_SECONDS: i64 = 3;
+const PRE_STOP_SECONDS: i64 = 5;
 
 /// One Deployment per service.
 pub(in crate::controller) fn deployments(shop: &ValidShop) -> Vec<Deployment> {
