@@ -34,6 +34,15 @@ pub(crate) struct Server {
         value_name = "URL"
     )]
     pub(crate) url: Vec<String>,
+    /// The URLs are those of sentinels, which watch the store's master under this name
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Store and output",
+        env = "EVENTSTORE_SENTINEL",
+        value_name = "NAME"
+    )]
+    pub(crate) sentinel: Option<String>,
     /// How the store's keys are named: `tagged` on Redis Cluster
     #[arg(
         long,
@@ -170,7 +179,7 @@ pub(crate) struct Tail {
     /// The last so many; default 10, or all with --since
     #[arg(short = 'n', long, value_parser = at_least_one)]
     pub(crate) number: Option<usize>,
-    /// Go on with the events that come, until Ctrl-C. Streams that begin later are not followed
+    /// Go on with the events that come, until Ctrl-C; streams that begin later are found within seconds
     #[arg(short, long)]
     pub(crate) follow: bool,
     /// Whole states, not only their beginnings

@@ -8,8 +8,11 @@ use event_store::{Config, EventStore, Layout};
 /// How the store is reached.
 pub(crate) fn config(server: &Server) -> Result<Config, Failure> {
     let mut urls = server.url.iter();
-    let Some(first) = urls.next() else { return Err(Failure::Usage("--url names no server".to_owned())) };
-    let config = urls.fold(Config::new(first), Config::node);
+    let config = match (&server.sentinel, urls.next()) {
+        (_, None) => return Err(Failure::Usage("--url names no server".to_owned())),
+        (Some(name), _) => Config::sentinel(name, &server.url),
+        (None, Some(first)) => urls.fold(Config::new(first), Config::node),
+    };
     Ok(config.layout(Layout::from(server.layout)))
 }
 

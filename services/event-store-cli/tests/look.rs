@@ -122,6 +122,8 @@ async fn tail_follows_what_comes_survives_a_server_that_goes_and_ends_with_ctrl_
     s.redis.crash_and_restart();
     s.store.append(vec![put("changed", "42", 6)]).await.unwrap();
     assert!(line(&mut out).contains("\"amount\":6"));
+    s.store.append(vec![put("frozen", "42", 7)]).await.unwrap();
+    assert!(line(&mut out).contains("\"amount\":7"), "a stream that begins later is followed too");
     interrupt(&child);
     assert_eq!(child.wait().unwrap().code(), Some(0));
     assert_eq!(line(&mut out), "");

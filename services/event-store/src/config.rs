@@ -7,11 +7,21 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// A master that sentinels watch.
+#[derive(Clone)]
+pub(crate) struct Watched {
+    pub(crate) name: String,
+    /// User and password, where the sentinels' are not right for the master.
+    pub(crate) login: Option<(String, String)>,
+}
+
 /// Where the store is and how it behaves; see each method for when to change it.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Config {
+    /// The server, nodes of a cluster, or the sentinels.
     pub(crate) urls: Vec<String>,
+    pub(crate) watched: Option<Watched>,
     pub(crate) addresses: Vec<(String, String)>,
     pub(crate) layout: Layout,
     pub(crate) access: Access,
@@ -28,6 +38,7 @@ impl Config {
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             urls: vec![url.into()],
+            watched: None,
             addresses: Vec::new(),
             layout: Layout::Plain,
             access: Access::Full,
@@ -39,6 +50,31 @@ impl Config {
         }
     }
 
+    /// A store on the master that sentinels watch under this name; `sentinels` are their URLs, as
+    /// `redis://host:26379`. Name all of them, so that a program can start while some are away. After a
+    /// failover everything goes on at the new master.
+    ///
+    /// A scheme `rediss` and a database `/db` of the first URL are those of the master too, and so are its
+    /// user and password unless [`Config::master_login`] says others. In the plain layout or the tagged one.
+    #[must_use]
+    pub fn sentinel<S: Into<String>>(
+        master_name: impl Into<String>,
+        sentinels: impl IntoIterator<Item = S>,
+    ) -> Self {
+        let watched = Some(Watched { name: master_name.into(), login: None });
+        Self { urls: sentinels.into_iter().map(Into::into).collect(), watched, ..Self::new("") }
+    }
+
+    /// Who the program is at the master. Choose it where sentinels know other users than the servers, or
+    /// none; without sentinels the URL says it.
+    #[must_use]
+    pub fn master_login(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
+        if let Some(watched) = &mut self.watched {
+            watched.login = Some((user.into(), password.into()));
+        }
+        self
+    }
+
     /// A further node of the same Redis Cluster to begin with. Name two or three, so that a program
     /// can start while one of them is away; all others are found from them.
     #[must_use]
@@ -48,7 +84,7 @@ impl Config {
     }
 
     /// A node that says of itself to be at `advertised` (`host:port`) is reached at `reachable`. For
-    /// a cluster behind address translation or a proxy; one call for each node.
+    /// a cluster or a watched master behind address translation or a proxy; one call for each node.
     #[must_use]
     pub fn address(mut self, advertised: impl Into<String>, reachable: impl Into<String>) -> Self {
         self.addresses.push((advertised.into(), reachable.into()));
@@ -122,6 +158,7 @@ impl fmt::Debug for Config {
         let hosts = self.urls.iter().map(|url| url.rsplit_once('@').map_or(url.as_str(), |(_, host)| host));
         f.debug_struct("Config")
             .field("urls", &hosts.collect::<Vec<_>>())
+            .field("master", &self.watched.as_ref().map(|watched| &watched.name))
             .field("addresses", &self.addresses)
             .field("layout", &self.layout)
             .field("access", &self.access)
@@ -143,5 +180,8 @@ mod tests {
         let shown = format!("{:?}", Config::new("redis://ada:se@cret@host:6379").node("redis://other:1"));
         assert!(shown.contains("host:6379") && shown.contains("redis://other:1"), "{shown}");
         assert!(!shown.contains("cret") && !shown.contains("ada"), "{shown}");
+        let watched = Config::sentinel("ledger", ["redis://s:1"]).master_login("ada", "secret");
+        let shown = format!("{watched:?}");
+        assert!(shown.contains("ledger") && shown.contains("s:1") && !shown.contains("secret"), "{shown}");
     }
 }

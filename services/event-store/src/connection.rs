@@ -1,8 +1,10 @@
-//! Connections, to a standalone server or to a Redis Cluster: a shared one for commands, and one of
-//! its own for each blocking reader. The other modules do not know which of the two they talk to;
-//! what they must do for both is to name a key of the slot that a command is about.
+//! Connections, to a standalone server, to the master that sentinels name, or to a Redis Cluster: a
+//! shared one for commands, and one of its own for each blocking reader. The other modules do not know
+//! which of these they talk to; what they must do for all is to name a key of the slot that a command is
+//! about.
 
 mod cluster;
+pub(crate) mod sentinel;
 
 use crate::config::Config;
 use crate::error::{ConnectError, ConnectErrorKind};
@@ -34,6 +36,8 @@ enum Link {
         /// Makes blocking connections.
         client: Arc<Client>,
     },
+    /// The master that sentinels name.
+    Followed(Arc<sentinel::Followed>),
     /// The masters of a cluster. The cluster's client sends a command again on its own.
     Cluster {
         /// For commands.
@@ -46,6 +50,10 @@ enum Link {
 impl Connection {
     /// Connects to what the first node that answers says it is.
     pub(crate) async fn open(config: &Config) -> Result<Self, ConnectError> {
+        if let Some(watched) = &config.watched {
+            let followed = sentinel::Followed::open(sentinel::Sentinels::new(config, watched)?).await?;
+            return Ok(Self { link: Link::Followed(Arc::new(followed)), by_script: false });
+        }
         let infos = config.urls.iter().map(|url| connection_info(url)).collect::<Result<Vec<_>, _>>()?;
         let (answering, is_cluster) = first_that_answers(&infos).await?;
         if !is_cluster && infos.len() > 1 {
@@ -84,6 +92,7 @@ impl Connection {
     pub(crate) async fn at(&mut self, key: &str, command: &Cmd) -> RedisResult<Value> {
         let answer = match &mut self.link {
             Link::Single { shared, .. } => shared.req_packed_command(command).await?,
+            Link::Followed(master) => master.command(command).await?,
             Link::Cluster { shared, .. } => {
                 shared.route_command(command.clone(), cluster::owner(key)).await?
             }
@@ -98,14 +107,10 @@ impl Connection {
     ) -> RedisResult<Vec<(String, RedisResult<Value>)>> {
         match &mut self.link {
             Link::Single { shared, client } => {
-                let answer = shared.req_packed_command(command).await;
                 let name = client.get_connection_info().addr().to_string();
-                match answer {
-                    Ok(value) => Ok(vec![(name, value.extract_error())]),
-                    Err(e) if e.is_unrecoverable_error() || is_passing(&e) => Err(e),
-                    Err(e) => Ok(vec![(name, Err(e))]),
-                }
+                named(name, shared.req_packed_command(command).await)
             }
+            Link::Followed(master) => named(master.name().await?, master.command(command).await),
             Link::Cluster { shared, .. } => cluster::everywhere(shared, command).await,
         }
     }
@@ -119,6 +124,7 @@ impl Connection {
             Link::Single { client, .. } => {
                 client.get_multiplexed_async_connection_with_config(&for_blocking()).await
             }
+            Link::Followed(master) => master.blocking().await,
             Link::Cluster { shared, nodes } => {
                 let client = Client::open(nodes.of_slot(&mut shared.clone(), key).await?)?;
                 client.get_multiplexed_async_connection_with_config(&for_blocking()).await
@@ -131,6 +137,7 @@ impl ConnectionLike for Connection {
     fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
         match &mut self.link {
             Link::Single { shared, .. } => shared.req_packed_command(command),
+            Link::Followed(master) => Box::pin(master.command(command)),
             Link::Cluster { shared, .. } => shared.req_packed_command(command),
         }
     }
@@ -143,6 +150,7 @@ impl ConnectionLike for Connection {
     ) -> RedisFuture<'a, Vec<Value>> {
         match &mut self.link {
             Link::Single { shared, .. } => shared.req_packed_commands(pipeline, offset, count),
+            Link::Followed(master) => Box::pin(master.pipeline(pipeline, offset, count)),
             Link::Cluster { shared, .. } => shared.req_packed_commands(pipeline, offset, count),
         }
     }
@@ -150,8 +158,18 @@ impl ConnectionLike for Connection {
     fn get_db(&self) -> i64 {
         match &self.link {
             Link::Single { shared, .. } => shared.get_db(),
+            Link::Followed(master) => master.db(),
             Link::Cluster { shared, .. } => shared.get_db(),
         }
+    }
+}
+
+/// The answer of the one server there is; an error of the line is none.
+fn named(name: String, answer: RedisResult<Value>) -> RedisResult<Vec<(String, RedisResult<Value>)>> {
+    match answer {
+        Ok(value) => Ok(vec![(name, value.extract_error())]),
+        Err(e) if e.is_unrecoverable_error() || is_passing(&e) => Err(e),
+        Err(e) => Ok(vec![(name, Err(e))]),
     }
 }
 
@@ -176,6 +194,10 @@ fn connection_info(url: &str) -> Result<ConnectionInfo, ConnectError> {
 /// A connection of its own to every server that takes writes, by `host:port`: for looking at the
 /// servers one by one, also at one that is unfit for the store.
 pub(crate) async fn servers(config: &Config) -> Result<Vec<(String, MultiplexedConnection)>, ConnectError> {
+    if let Some(watched) = &config.watched {
+        let (info, open) = sentinel::Sentinels::new(config, watched)?.master().await.map_err(unavailable)?;
+        return Ok(vec![(info.addr().to_string(), open)]);
+    }
     let infos = config.urls.iter().map(|url| connection_info(url)).collect::<Result<Vec<_>, _>>()?;
     let (answering, is_cluster) = first_that_answers(&infos).await?;
     let masters = if is_cluster {

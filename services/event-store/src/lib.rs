@@ -22,6 +22,7 @@ mod entry;
 mod error;
 mod event;
 mod functions;
+mod groups;
 mod id;
 pub mod inspect;
 mod kind;
@@ -36,6 +37,7 @@ mod retention;
 mod state;
 mod store;
 mod subscription;
+mod table;
 mod tail;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -153,3 +153,28 @@ async fn of_an_entity_whose_events_were_trimmed_the_last_one_is_still_shown() {
     let history = s.store.inspect().history(&[opened()], Some("account"), "2").await.unwrap();
     assert_eq!(what(&history), ["account_opened 2 v1"]);
 }
+
+#[tokio::test]
+async fn a_history_costs_as_many_reads_as_the_entity_has_events_however_long_the_log_is() {
+    let s = plain().await;
+    fill(&s).await;
+    for part in 0..5 {
+        let others = (0..100).map(|n| put("opened", &format!("other {part} {n}"), n));
+        s.store.append(others.collect()).await.unwrap();
+    }
+    // An event of a note that is ordered with the account stands among its own.
+    let note = NewEvent::put(NOTE, "opened", "1", &json!({})).ordered_with(ACCOUNT.ordering_key("1"));
+    s.store.append(vec![note]).await.unwrap();
+    s.store.append(vec![put("opened", "1", 9)]).await.unwrap();
+    let streams = s.store.streams().await.unwrap();
+    let whole = ["account_opened 1 v1", "account_changed 1 v2", "account_closed 1 v3", "account_opened 1 v4"];
+    let () = s.command(&["CONFIG", "RESETSTAT"]).await;
+    let history = s.store.inspect().history(&streams, Some("account"), "1").await.unwrap();
+    let commands: String = s.command(&["INFO", "commandstats"]).await;
+    assert_eq!(what(&history), whole);
+    assert!(commands.contains("cmdstat_xrange:calls=5,") && !commands.contains("xrevrange"), "{commands}");
+    // Where the record is lost, the log is asked.
+    let _: i64 = s.command(&["DEL", "eventstore:key:account/1"]).await;
+    let history = s.store.inspect().history(&streams, Some("account"), "1").await.unwrap();
+    assert_eq!(what(&history), whole);
+}

@@ -7,12 +7,15 @@ use crate::exit::{Done, Failure};
 use crate::output::{Out, remark};
 use event_store::inspect::Filter;
 use event_store::{Event, EventStore, Id, Layout, ReadError, StreamName};
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 const LAST: usize = 10;
+/// Streams that begin later are looked for so often, and seldom enough to cost the server little.
+const LOOK: Duration = Duration::from_secs(2);
+const SELDOM: u32 = 20;
 /// How long to wait before a server that went away is asked again.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -30,14 +33,9 @@ pub(super) async fn run(server: &Server, args: Tail, out: &mut Out) -> Result<Do
 
 async fn tail(server: &Server, args: &Tail, out: &mut Out) -> Result<Done, Failure> {
     let store = connect::look(server).await?;
-    let streams: Vec<StreamName> = store
-        .streams()
-        .await?
-        .into_iter()
-        .filter(|s| args.stream.is_empty() || args.stream.contains(s))
-        .filter(|s| args.action.is_empty() || args.action.iter().any(|a| a == s.action()))
-        .collect();
-    if streams.is_empty() {
+    let wanted = Wanted { streams: args.stream.clone(), actions: args.action.clone() };
+    let streams: Vec<StreamName> = store.streams().await?.into_iter().filter(|s| wanted.fits(s)).collect();
+    if streams.is_empty() && !args.follow {
         return Err(Failure::NotFound("there is no such stream; `eventstore streams` lists them".to_owned()));
     }
     let limit = args.number.unwrap_or(if args.since.is_some() { usize::MAX } else { LAST });
@@ -51,7 +49,8 @@ async fn tail(server: &Server, args: &Tail, out: &mut Out) -> Result<Done, Failu
         }
     }
     if args.follow {
-        follow(&store, Layout::from(server.layout), ends, &filter, args.full, out).await?;
+        let sources = Sources { store, layout: Layout::from(server.layout), wanted };
+        follow(sources, ends, &filter, args.full, out).await?;
     }
     Ok(Done::Fine)
 }
@@ -76,10 +75,29 @@ async fn ends(store: &EventStore, streams: &[StreamName]) -> Result<BTreeMap<Str
     Ok(infos.into_iter().map(|s| (s.stream, s.last.unwrap_or(Id::ZERO))).collect())
 }
 
+/// Which streams are followed.
+struct Wanted {
+    streams: Vec<StreamName>,
+    actions: Vec<String>,
+}
+
+impl Wanted {
+    fn fits(&self, stream: &StreamName) -> bool {
+        (self.streams.is_empty() || self.streams.contains(stream))
+            && (self.actions.is_empty() || self.actions.iter().any(|a| a == stream.action()))
+    }
+}
+
+/// What is followed.
+struct Sources {
+    store: EventStore,
+    layout: Layout,
+    wanted: Wanted,
+}
+
 /// Prints what comes, until nobody reads it any more.
 async fn follow(
-    store: &EventStore,
-    layout: Layout,
+    sources: Sources,
     ends: BTreeMap<StreamName, Id>,
     filter: &Filter,
     full: bool,
@@ -87,15 +105,16 @@ async fn follow(
 ) -> Result<(), Failure> {
     // One reader in the plain layout; one per family where each may live on a server of its own.
     let mut readers: BTreeMap<String, BTreeMap<StreamName, Id>> = BTreeMap::new();
+    let known = ends.keys().cloned().collect();
     for (stream, end) in ends {
-        let family = if layout == Layout::Plain { "" } else { stream.family() };
+        let family = if sources.layout == Layout::Plain { "" } else { stream.family() };
         readers.entry(family.to_owned()).or_default().insert(stream, end);
     }
     let (sender, mut events) = mpsc::channel(1);
     for streams in readers.into_values() {
-        tokio::spawn(read(store.clone(), streams, sender.clone()));
+        tokio::spawn(read(sources.store.clone(), streams, sender.clone()));
     }
-    drop(sender);
+    tokio::spawn(look_for_more(sources, known, sender));
     while let Some(batch) = events.recv().await {
         match batch {
             Ok(batch) => {
@@ -107,6 +126,27 @@ async fn follow(
         }
     }
     Ok(())
+}
+
+/// Follows each stream that begins later, from its first event on and by itself: in its own order.
+async fn look_for_more(
+    sources: Sources,
+    mut known: BTreeSet<StreamName>,
+    sender: mpsc::Sender<Result<Vec<Event>, ReadError>>,
+) {
+    let mut pause = LOOK;
+    while !sender.is_closed() {
+        tokio::time::sleep(pause).await;
+        let began = Instant::now();
+        // A server that is away is reported by those who read from it.
+        for stream in sources.store.streams().await.unwrap_or_default() {
+            if sources.wanted.fits(&stream) && known.insert(stream.clone()) {
+                let begun = BTreeMap::from([(stream, Id::ZERO)]);
+                tokio::spawn(read(sources.store.clone(), begun, sender.clone()));
+            }
+        }
+        pause = LOOK.max(began.elapsed() * SELDOM);
+    }
 }
 
 /// Sends what comes after the ends. Begins at the earliest of them and leaves out what lies before

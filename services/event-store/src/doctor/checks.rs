@@ -17,7 +17,7 @@ const NEAR: u64 = 90;
 
 /// What is wrong, by one server's facts.
 pub(super) fn check(facts: &Facts, layout: Layout, access: Access) -> Vec<Finding> {
-    let mut findings = Findings { server: &facts.server, list: Vec::new() };
+    let mut findings = Findings::of(&facts.server);
     kind(&mut findings, &facts.info);
     role(&mut findings, facts, layout, access);
     memory(&mut findings, &facts.info, access);
@@ -29,10 +29,14 @@ pub(super) fn check(facts: &Facts, layout: Layout, access: Access) -> Vec<Findin
 
 pub(super) struct Findings<'a> {
     server: &'a str,
-    list: Vec<Finding>,
+    pub(super) list: Vec<Finding>,
 }
 
-impl Findings<'_> {
+impl<'a> Findings<'a> {
+    pub(super) fn of(server: &'a str) -> Self {
+        Self { server, list: Vec::new() }
+    }
+
     pub(super) fn add(
         &mut self,
         severity: Severity,

@@ -32,7 +32,8 @@ pub(super) struct Facts {
     pub(super) clock_ahead_ms: i64,
 }
 
-const SETTINGS: [&str; 4] = ["appendfsync", "save", "maxmemory-policy", "appendonly"];
+const SETTINGS: [&str; 5] =
+    ["appendfsync", "save", "maxmemory-policy", "appendonly", "min-replicas-to-write"];
 const ROUND_TRIPS: usize = 5;
 
 pub(super) async fn gather(

@@ -9,6 +9,7 @@ mod facts;
 mod grants;
 mod info;
 mod rights;
+mod sentinel;
 
 use crate::config::Config;
 use crate::connection;
@@ -43,7 +44,7 @@ impl fmt::Display for Severity {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Finding {
-    /// The server, `host:port`; on Redis Cluster every master is looked at.
+    /// The server, `host:port`; on Redis Cluster every master is looked at, and every sentinel there is.
     pub server: String,
     /// How much it matters.
     pub severity: Severity,
@@ -83,6 +84,10 @@ pub async fn diagnose(config: &Config) -> Result<Vec<Finding>, ConnectError> {
             .await
             .map_err(unavailable)?;
         findings.extend(checks::check(&facts, config.layout, config.access));
+        if let Some(watched) = &config.watched {
+            let told = sentinel::gather(&connection::sentinel::Sentinels::new(config, watched)?).await;
+            findings.extend(sentinel::check(&told, &facts));
+        }
     }
     findings.sort_by_key(|f| std::cmp::Reverse(f.severity));
     Ok(findings)

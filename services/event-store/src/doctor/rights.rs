@@ -92,9 +92,11 @@ const OPTIONAL: &[&str] = &[
     "command",
     "config|get",
     "function|list",
+    "hello",
     "memory|usage",
     "multi",
     "discard",
+    "sentinel",
     "wait",
     "waitaof",
 ];

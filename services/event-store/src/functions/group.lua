@@ -37,13 +37,21 @@ local function values_of(key, fields)
   return values
 end
 
--- A group's fields in XINFO GROUPS, or nothing when the stream or the group is not there.
-local function info_of(stream, group)
+-- The groups of a stream with their fields in XINFO GROUPS; none when the stream is not there.
+local function groups_of(stream)
   local groups = redis.pcall('XINFO', 'GROUPS', stream)
-  if groups.err then return nil end
-  for _, g in ipairs(groups) do
+  if groups.err then return {} end
+  for n, g in ipairs(groups) do
     local info = {}
     for i = 1, #g, 2 do info[g[i]] = g[i + 1] end
+    groups[n] = info
+  end
+  return groups
+end
+
+-- A group's fields, or nothing when the stream or the group is not there.
+local function info_of(stream, group)
+  for _, info in ipairs(groups_of(stream)) do
     if info.name == group then return info end
   end
 end

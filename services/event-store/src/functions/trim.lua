@@ -14,9 +14,7 @@ redis.register_function('@LIB@_trim', function(keys, args)
   if wrong(kept, 'stream') then return { 'wrongtype', kept } end
   if wrong(marks, 'hash') then return { 'wrongtype', marks } end
   if type_of(stream) ~= 'stream' then return { 'ok', 0, 0 } end
-  for _, g in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
-    local info = {}
-    for i = 1, #g, 2 do info[g[i]] = g[i + 1] end
+  for _, info in ipairs(groups_of(stream)) do
     local pending = redis.call('XPENDING', stream, info.name)
     local held = pending[1] > 0 and reaches(last, pending[2])
     if held or not reaches(info['last-delivered-id'], last) then return { 'held', info.name } end

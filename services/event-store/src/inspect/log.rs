@@ -122,11 +122,8 @@ impl Inspector {
         Ok(found.into())
     }
 
-    /// All events of an entity in id order, whichever streams they stand in; of a deleted one too.
-    /// Where the log was trimmed, what is left: at least the last event, which outlives a trim.
-    /// `kind` tells entities of several kinds with the same id apart. Reads the whole log of these
-    /// streams.
-    pub async fn history(
+    /// The events of an entity, looked for in the whole log of these streams.
+    pub(super) async fn scan(
         &self,
         streams: &[StreamName],
         kind: Option<&str>,

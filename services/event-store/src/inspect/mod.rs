@@ -4,6 +4,7 @@
 //! What the server does not know is unknown (`None`), never 0.
 
 mod find;
+mod history;
 mod log;
 mod parse;
 
@@ -11,7 +12,8 @@ pub use find::Discovery;
 pub use log::{Filter, LogEntry};
 
 use crate::error::ReadError;
-use crate::{EventStore, Id, StreamName};
+use crate::groups::{self, absent_as_nothing, unreadable};
+use crate::{EventStore, Id, StreamName, table};
 use redis::Value;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -137,21 +139,15 @@ impl Inspector {
     pub async fn groups(&self, streams: &[StreamName]) -> Result<Vec<Group>, ReadError> {
         let mut found: BTreeMap<String, Vec<GroupInfo>> = BTreeMap::new();
         for stream in streams {
-            let key = self.store.layout().stream(stream);
-            let rows: Value = absent_as_nothing(
-                redis::cmd("XINFO").arg("GROUPS").arg(key).query_async(&mut self.store.connection()).await,
-            )?;
-            for row in parse::rows(&rows) {
-                let group = row.text("name").ok_or_else(|| unreadable("group"))?;
-                let cursors = self.store.layout().cursors(stream.family(), &group);
+            for group in groups::of(&self.store, stream).await? {
+                let cursors = self.store.layout().cursors(stream.family(), &group.name);
                 let cursor: Option<String> = redis::cmd("HGET")
                     .arg(cursors)
                     .arg(stream.to_string())
                     .query_async(&mut self.store.connection())
                     .await?;
-                let info = parse::group(stream, &row, cursor.and_then(|c| c.parse().ok()))
-                    .ok_or_else(|| unreadable("group"))?;
-                found.entry(group).or_default().push(info);
+                let info = parse::group(stream, &group, cursor.and_then(|c| c.parse().ok()));
+                found.entry(group.name).or_default().push(info);
             }
         }
         let mut groups = Vec::with_capacity(found.len());
@@ -186,7 +182,7 @@ impl Inspector {
                 .query_async(&mut self.store.connection())
                 .await,
         )?;
-        let consumers: Option<Vec<_>> = parse::rows(&rows).iter().map(parse::consumer).collect();
+        let consumers: Option<Vec<_>> = table::rows(&rows).iter().map(parse::consumer).collect();
         let mut consumers = consumers.ok_or_else(|| unreadable("consumer"))?;
         consumers.sort_by(|a, b| a.consumer.cmp(&b.consumer));
         Ok(consumers)
@@ -208,18 +204,4 @@ impl Inspector {
         let rows: Value = absent_as_nothing(command.query_async(&mut self.store.connection()).await)?;
         parse::pending(&rows).ok_or_else(|| unreadable("pending entry"))
     }
-}
-
-/// A stream that is not there has no entries, and a group that is not there none pending.
-fn absent_as_nothing(answer: redis::RedisResult<Value>) -> Result<Value, ReadError> {
-    match answer {
-        Err(e) if e.code() == Some("NOGROUP") || e.detail().is_some_and(|d| d.contains("no such key")) => {
-            Ok(Value::Nil)
-        }
-        answer => Ok(answer?),
-    }
-}
-
-fn unreadable(what: &str) -> ReadError {
-    ReadError::malformed(format!("the server describes a {what} in an unknown way"))
 }

@@ -2,68 +2,13 @@
 
 use super::{ConsumerInfo, GroupInfo, PendingEntry, StreamInfo};
 use crate::entry;
+use crate::groups::ServerGroup;
+use crate::table::{self, Row};
 use crate::{Id, StreamName};
 use redis::Value;
 
-/// Names and values, flat or as a map.
-pub(super) struct Row<'a>(Vec<(&'a Value, &'a Value)>);
-
-/// The rows of a table; nothing for nil.
-pub(super) fn rows(table: &Value) -> Vec<Row<'_>> {
-    match table {
-        Value::Array(rows) => rows.iter().map(row).collect(),
-        _ => Vec::new(),
-    }
-}
-
-fn row(value: &Value) -> Row<'_> {
-    Row(match value {
-        Value::Array(items) => items.chunks_exact(2).map(|pair| (&pair[0], &pair[1])).collect(),
-        Value::Map(pairs) => pairs.iter().map(|(name, value)| (name, value)).collect(),
-        _ => Vec::new(),
-    })
-}
-
-impl Row<'_> {
-    fn get(&self, name: &str) -> Option<&Value> {
-        let is = |value: &Value| match value {
-            Value::BulkString(bytes) => bytes == name.as_bytes(),
-            Value::SimpleString(text) => text == name,
-            _ => false,
-        };
-        self.0.iter().find(|(n, _)| is(n)).map(|(_, value)| *value)
-    }
-
-    /// Whatever bytes it holds: a name in a group may be of any program.
-    pub(super) fn text(&self, name: &str) -> Option<String> {
-        match self.get(name)? {
-            Value::BulkString(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
-            other => entry::text(other.clone()),
-        }
-    }
-
-    fn number(&self, name: &str) -> Option<u64> {
-        match self.get(name)? {
-            Value::Int(n) => u64::try_from(*n).ok(),
-            _ => None,
-        }
-    }
-
-    fn id(&self, name: &str) -> Option<Id> {
-        self.text(name)?.parse().ok()
-    }
-
-    /// The id of an entry.
-    fn entry(&self, name: &str) -> Option<Id> {
-        match self.get(name)? {
-            Value::Array(parts) => entry::text(parts.first()?.clone())?.parse().ok(),
-            _ => None,
-        }
-    }
-}
-
 pub(super) fn stream(stream: &StreamName, key: String, info: &Value, bytes: Option<u64>) -> StreamInfo {
-    let info = row(info);
+    let info = table::row(info);
     StreamInfo {
         stream: stream.clone(),
         key,
@@ -75,15 +20,15 @@ pub(super) fn stream(stream: &StreamName, key: String, info: &Value, bytes: Opti
     }
 }
 
-pub(super) fn group(stream: &StreamName, row: &Row<'_>, cursor: Option<Id>) -> Option<GroupInfo> {
-    Some(GroupInfo {
+pub(super) fn group(stream: &StreamName, group: &ServerGroup, cursor: Option<Id>) -> GroupInfo {
+    GroupInfo {
         stream: stream.clone(),
-        consumers: row.number("consumers")?,
-        pending: row.number("pending")?,
-        lag: row.number("lag"),
-        last_delivered: row.id("last-delivered-id")?,
+        consumers: group.consumers,
+        pending: group.pending,
+        lag: group.lag,
+        last_delivered: group.last_delivered,
         cursor,
-    })
+    }
 }
 
 pub(super) fn consumer(row: &Row<'_>) -> Option<ConsumerInfo> {
@@ -118,34 +63,9 @@ pub(super) fn pending(table: &Value) -> Option<Vec<PendingEntry>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Kind;
 
     fn bulk(text: &str) -> Value {
         Value::BulkString(text.as_bytes().to_vec())
-    }
-
-    #[test]
-    fn a_lag_that_the_server_does_not_know_is_unknown() {
-        let mut fields = vec![
-            bulk("name"),
-            bulk("audit"),
-            bulk("consumers"),
-            Value::Int(1),
-            bulk("pending"),
-            Value::Int(2),
-            bulk("last-delivered-id"),
-            bulk("5-1"),
-            bulk("lag"),
-            Value::Nil,
-        ];
-        let stream = Kind::new("account").stream("opened");
-        let lag = |fields: &[Value]| {
-            let table = Value::Array(vec![Value::Array(fields.to_vec())]);
-            group(&stream, &rows(&table)[0], None).unwrap().lag
-        };
-        assert_eq!(lag(&fields), None);
-        fields[9] = Value::Int(0);
-        assert_eq!(lag(&fields), Some(0));
     }
 
     #[test]
@@ -153,7 +73,7 @@ mod tests {
         for odd in
             [Value::Nil, Value::Int(1), Value::Array(vec![Value::Int(1), Value::Array(vec![bulk("a")])])]
         {
-            assert!(rows(&odd).iter().all(|row| consumer(row).is_none()));
+            assert!(table::rows(&odd).iter().all(|row| consumer(row).is_none()));
         }
         assert_eq!(pending(&Value::Nil), Some(Vec::new()));
         assert_eq!(pending(&Value::Array(vec![Value::Array(vec![bulk("1-1")])])), None);

@@ -14,9 +14,8 @@ pub use run::Trimmed;
 
 use crate::entry::{self, RawEntry};
 use crate::error::{AppendError, AppendErrorKind, ReadError, ReadErrorKind};
-use crate::{EventStore, Id, StreamName};
+use crate::{EventStore, Id, StreamName, groups};
 use redis::Value;
-use std::collections::HashMap;
 
 /// A trim that did not happen, or only in part: what it did is whole, run it again.
 #[derive(Debug, thiserror::Error)]
@@ -197,18 +196,10 @@ impl Retention {
         let (store, layout) = (&self.store, self.store.layout());
         let (key, name) = (layout.stream(stream), stream.to_string());
         let mut connection = store.connection();
-        let known: Vec<HashMap<String, Value>> =
-            match redis::cmd("XINFO").arg("GROUPS").arg(&key).query_async(&mut connection).await {
-                Ok(known) => known,
-                Err(e) if e.to_string().contains("no such key") => Vec::new(),
-                Err(e) => return Err(e.into()),
-            };
         let mut holders = Vec::new();
         let mut live = Vec::new();
-        for mut group in known {
-            let mut text = |field: &str| group.remove(field).and_then(entry::text).unwrap_or_default();
-            let (group, delivered) = (text("name"), text("last-delivered-id"));
-            let delivered = delivered.parse().unwrap_or(Id::ZERO);
+        for group in groups::of(store, stream).await? {
+            let (group, delivered) = (group.name, group.last_delivered);
             holders.push(Holder { needs_from: delivered.next(), by: HeldBy::undelivered(&group) });
             let pending: (u64, Option<String>, Option<String>, Value) =
                 redis::cmd("XPENDING").arg(&key).arg(&group).query_async(&mut connection).await?;

@@ -1,14 +1,12 @@
 //! A real Redis Cluster of three masters, to which replicas can be added.
 
-use super::{Redis, free_port};
+use super::redis::{Redis, free_port, wait};
 use redis::{Cmd, FromRedisValue, RedisResult, cmd};
 use std::time::{Duration, Instant};
 
 /// Slots of a cluster, by Redis' definition.
 const SLOTS: u32 = 16384;
 const MASTERS: u32 = 3;
-/// After its start a master takes no writes for two seconds; a busy machine needs longer.
-const READY_BOUND: Duration = Duration::from_secs(40);
 /// A node that is silent for so long has failed, milliseconds.
 const NODE_TIMEOUT: &str = "3000";
 
@@ -210,20 +208,9 @@ fn node(settings: &[&str]) -> Redis {
 }
 
 fn ask<T: FromRedisValue>(node: &Redis, command: &Cmd) -> RedisResult<T> {
-    let client = redis::Client::open(node.url())?;
-    let mut connection = client.get_connection_with_timeout(Duration::from_secs(2))?;
-    connection.set_read_timeout(Some(Duration::from_secs(10)))?;
-    command.query(&mut connection)
+    super::redis::ask(&node.url(), command)
 }
 
 fn must<T: FromRedisValue>(node: &Redis, command: &Cmd) -> T {
     ask(node, command).unwrap_or_else(|error| panic!("node on port {}: {error}", node.port()))
-}
-
-fn wait(what: &str, mut so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + READY_BOUND;
-    while !so() {
-        assert!(Instant::now() < deadline, "not within {READY_BOUND:?}: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }

@@ -8,12 +8,14 @@ mod clock;
 mod cluster;
 mod proxy;
 mod redis;
+mod sentinels;
 mod setup;
 
 pub use clock::Clock;
 pub use cluster::Cluster;
 pub use proxy::{Line, Lost, Proxy};
 pub use redis::{PROGRAM, Redis, free_port};
+pub use sentinels::Sentinels;
 pub use setup::{LAYOUT, Server, Setup};
 
 /// Names the environment variable that makes a program call functions of another name, as a program

@@ -15,6 +15,8 @@ use tempfile::TempDir;
 pub const PROGRAM: &str = "EVENTSTORE_TEST_SERVER";
 
 const START_BOUND: Duration = Duration::from_secs(10);
+/// Servers that belong together know each other within seconds; a busy machine needs longer.
+const TOGETHER_BOUND: Duration = Duration::from_secs(40);
 /// A port may be taken between its choice and its use.
 const PORTS_TRIED: usize = 5;
 
@@ -197,6 +199,23 @@ fn spawn(port: u16, folder: &Path, settings: &[String], environment: &[(String, 
                 program.display()
             )
         })
+}
+
+/// Asks the server at this URL.
+pub(super) fn ask<T: redis::FromRedisValue>(url: &str, command: &redis::Cmd) -> redis::RedisResult<T> {
+    let client = redis::Client::open(url)?;
+    let mut connection = client.get_connection_with_timeout(Duration::from_secs(2))?;
+    connection.set_read_timeout(Some(Duration::from_secs(10)))?;
+    command.query(&mut connection)
+}
+
+/// Asks until it is so.
+pub(super) fn wait(what: &str, mut so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + TOGETHER_BOUND;
+    while !so() {
+        assert!(Instant::now() < deadline, "not within {TOGETHER_BOUND:?}: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 fn started<T>(result: Result<T, String>) -> T {

@@ -8,6 +8,7 @@ mod effects;
 mod group;
 mod order;
 mod random;
+mod reading;
 #[path = "../support/mod.rs"]
 mod support;
 
