@@ -57,7 +57,7 @@ impl<H: Handler> Driver<H> {
             return;
         }
         (self.claiming, self.more_to_claim) = (true, false);
-        let within = Patience::interval(self.subscription.claim_after).as_millis();
+        let within = Patience::margin(self.subscription.claim_after).as_millis();
         let claim = Claim {
             store: self.store.clone(),
             subscription: self.subscription.clone(),

@@ -131,7 +131,8 @@ impl Subscription {
     ///
     /// A consumer gives four signs of life in this time, and at least one a second. Who was late
     /// itself, or comes anew, gives the others half of this time (5 s at most) before it claims
-    /// anything, so that a server that stood still costs nobody an entry. A process that stands still for
+    /// anything, so that a server that stood still costs nobody an entry; who is always late waits four
+    /// times this time at most. A process that stands still for
     /// longer than this time does lose its entries, and its handlers may be at work on what another
     /// consumer handles too: what they return is refused, what they did outside has happened.
     #[must_use]
