@@ -140,13 +140,6 @@ async fn every_kustomization_is_accepted_by_the_api_server() -> Result<()> {
         let mut rendered = Rendered::kustomization(folder).await?;
         // No cluster of tests has the kinds of the Prometheus operator.
         rendered.0.retain(|object| object["apiVersion"] != PROMETHEUS);
-        for object in &mut rendered.0 {
-            // The namespace of the overlay need not be there, and without one an object is where kubectl is.
-            let namespace = &mut object["metadata"]["namespace"];
-            if *namespace == "shops" || namespace.is_null() {
-                *namespace = json!("default");
-            }
-        }
         ensure!(!rendered.0.is_empty(), "{folder} is empty");
         rendered.accepted(&client).await.with_context(|| folder.to_owned())?;
     }

@@ -57,7 +57,8 @@ impl Rendered {
         found.with_context(|| format!("no {title} among {:?}", self.names()))
     }
 
-    /// Asks the API server about each, as if it were applied: its schema, its defaults and its admission.
+    /// Asks the API server about each, as if it were applied: its schema, its defaults and its admission. Their
+    /// namespaces need not be there: it is asked for the namespace `default`.
     pub async fn accepted(&self, client: &Client) -> Result<()> {
         for object in &self.0 {
             accepted(client, object).await.with_context(|| format!("{}: {object:#}", title(object)))?;
@@ -73,6 +74,7 @@ fn title(object: &Value) -> String {
 }
 
 async fn accepted(client: &Client, object: &Value) -> Result<()> {
+    let mut object = object.clone();
     let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let (group, version) = match word(&object["apiVersion"]).split_once('/') {
         Some((group, version)) => (group.to_owned(), version.to_owned()),
@@ -83,13 +85,13 @@ async fn accepted(client: &Client, object: &Value) -> Result<()> {
     let api: Api<DynamicObject> = if CLUSTER_WIDE.contains(&kind.as_str()) {
         Api::all_with(client.clone(), &resource)
     } else {
-        let namespace = object["metadata"]["namespace"].as_str();
-        Api::namespaced_with(client.clone(), namespace.context("no namespace")?, &resource)
+        object["metadata"]["namespace"] = "default".into();
+        Api::namespaced_with(client.clone(), "default", &resource)
     };
     // A field that the API server does not know is as wrong as one it refuses.
     let how = PatchParams::apply("e2e").force().dry_run().validation_strict();
     let name = word(&object["metadata"]["name"]);
-    let answer = api.patch(&name, &how, &Patch::Apply(object)).await?;
+    let answer = api.patch(&name, &how, &Patch::Apply(&object)).await?;
     ensure!(answer.metadata.name.as_deref() == Some(&name), "the API server answered {answer:?}");
     Ok(())
 }

@@ -5,6 +5,7 @@ use crate::config::{CommonArgs, RedisArgs};
 use crate::events::AwaitsNewer;
 use crate::health::{Gate, Readiness};
 use crate::http;
+use crate::look::Look;
 use crate::metrics::Metrics;
 use crate::observe::Groups;
 use crate::problem::Problem;
@@ -31,6 +32,7 @@ pub struct App {
     consumer: Arc<str>,
     readiness: Readiness,
     metrics: Metrics,
+    look: Look,
     routes: Arc<OnceLock<Router>>,
     serving: Option<Gate>,
     cancel: CancellationToken,
@@ -54,6 +56,7 @@ impl App {
             consumer: common.consumer(name).into(),
             readiness,
             metrics: Metrics::new(name),
+            look: Look::default(),
             routes: Arc::new(OnceLock::new()),
             serving,
             cancel: CancellationToken::new(),
@@ -106,6 +109,8 @@ impl App {
     /// whenever the store does not answer later.
     pub async fn connect(&self, redis: &RedisArgs) -> EventStore {
         let gate = self.gate("redis", "not connected yet");
+        // From the start: a Redis that is not there yet is down.
+        self.metrics.collect(self.look.clone());
         let mut wait = FIRST_RETRY;
         let mut told = String::new();
         let store = loop {
@@ -129,6 +134,7 @@ impl App {
             async move { store.ping().await.map_err(|error| error.to_string()) }
         });
         tracing::info!("connected to the event store");
+        self.spawn("look", self.look.clone().run(store.clone(), self.cancelled()));
         store
     }
 
@@ -149,6 +155,7 @@ impl App {
         let consumer = store.subscribe(subscription.shutdown_within(self.finish));
         let observation = consumer.observe();
         self.metrics.collect(Groups::new(self.name, observation.clone()));
+        self.look.group(self.name, observation.clone());
         self.readiness.probe("subscription", move || {
             let answer = match observation.fault() {
                 Some(fault) => Err(fault.to_string()),

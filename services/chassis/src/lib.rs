@@ -20,6 +20,7 @@ mod http;
 pub mod kinds;
 mod listen;
 mod log;
+mod look;
 mod metrics;
 mod observe;
 pub mod problem;

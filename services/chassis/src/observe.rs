@@ -49,6 +49,15 @@ impl Collector for Groups {
             ConstGauge::new(gauge(lag)).encode(family.encode_family(&labels)?)?;
         }
 
+        let name = "ordershop_group_oldest_pending_seconds";
+        let help = "Time since the oldest entry in work was appended; 0 without any";
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for state in &states {
+            let labels = labels(&state.stream.to_string());
+            let age = state.oldest_pending.unwrap_or_default().as_secs_f64();
+            ConstGauge::new(age).encode(family.encode_family(&labels)?)?;
+        }
+
         let counters = [
             ("handled", "Events finished", self.observation.handled()),
             ("retried", "Attempts that failed and were made again", self.observation.retried()),

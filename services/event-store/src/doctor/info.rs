@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 /// `name:value` lines of INFO or CLUSTER INFO.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Info(HashMap<String, String>);
+pub(crate) struct Info(HashMap<String, String>);
 
 impl Info {
-    pub(super) fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let pair = |line: &str| {
             let (name, value) = line.trim().split_once(':')?;
             Some((name.to_owned(), value.to_owned()))
@@ -15,15 +15,15 @@ impl Info {
         Self(text.lines().filter_map(pair).collect())
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }
 
-    pub(super) fn number(&self, name: &str) -> Option<u64> {
+    pub(crate) fn number(&self, name: &str) -> Option<u64> {
         self.get(name)?.parse().ok()
     }
 
-    pub(super) fn is(&self, name: &str, value: &str) -> bool {
+    pub(crate) fn is(&self, name: &str, value: &str) -> bool {
         self.get(name) == Some(value)
     }
 }

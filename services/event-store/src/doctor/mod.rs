@@ -11,6 +11,8 @@ mod info;
 mod rights;
 mod sentinel;
 
+pub(crate) use info::Info;
+
 use crate::config::Config;
 use crate::connection;
 use crate::error::{ConnectError, ConnectErrorKind};

@@ -7,9 +7,11 @@ mod find;
 mod history;
 mod log;
 mod parse;
+mod server;
 
 pub use find::Discovery;
 pub use log::{Filter, LogEntry};
+pub use server::ServerInfo;
 
 use crate::error::ReadError;
 use crate::groups::{self, absent_as_nothing, unreadable};
