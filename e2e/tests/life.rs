@@ -88,7 +88,7 @@ async fn of_five_operators_that_start_at_once_one_leads() -> Result<()> {
         for operator in &operators {
             operator.says("the Lease is looked at", SOON).await?;
         }
-        ensure!(leaders().await? == 1.0, "{} leaders", leaders().await?);
+        ensure!((leaders().await? - 1.0).abs() < 0.5, "{} leaders", leaders().await?);
         Ok(())
     })
     .await

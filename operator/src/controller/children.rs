@@ -1,6 +1,6 @@
 //! Everything that belongs to one shop, one list per kind: the only place where the kinds are counted up.
 //!
-//! A kind is one line of [`children!`] and one builder in `build/`. From the line come its place in the struct
+//! A kind is one line of `children!` and one builder in `build/`. From the line come its place in the struct
 //! and in every step that goes through all kinds: building, reading, watching, applying and sweeping. So a kind
 //! that some step forgets cannot be written. The order of the lines is the order in which they are applied:
 //! workloads last.

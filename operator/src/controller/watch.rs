@@ -37,7 +37,7 @@ where
 }
 
 /// Tells of errors by itself: passed on, they would make the controller wait with all of its watches.
-pub(super) fn unhindered<K: Resource<DynamicType = ()>>(
+pub(super) fn unhindered<K: Resource<DynamicType = ()> + Send>(
     objects: impl Stream<Item = watcher::Result<K>> + Send,
 ) -> impl Stream<Item = watcher::Result<K>> + Send {
     objects.filter_map(|object| {

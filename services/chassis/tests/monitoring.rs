@@ -4,9 +4,10 @@
 use axum::Router;
 use axum::routing::get;
 use chassis::config::{CommonArgs, HttpArgs, RedisArgs};
+use chassis::events::Customers;
 use chassis::testing::Redis;
 use chassis::{App, BoxError, Running, Service, kinds};
-use event_store::{Event, Handler, Outcome, Subscription};
+use event_store::{Event, Outcome, Subscription, TypedHandler};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
@@ -14,10 +15,19 @@ use std::time::{Duration, Instant};
 
 const BOUND: Duration = Duration::from_secs(20);
 
+event_store::events! {
+    #[derive(Debug)]
+    enum News {
+        Came(Customers) = put "created",
+    }
+}
+
 struct Nothing;
 
-impl Handler for Nothing {
-    async fn handle(&self, _: &Event) -> Outcome {
+impl TypedHandler for Nothing {
+    type Event = News;
+
+    async fn handle(&self, _: News, _: &Event) -> Outcome {
         Outcome::Done(Vec::new())
     }
 }

@@ -18,14 +18,13 @@ async fn an_operator_that_is_there_before_its_crd_waits_and_says_so() {
     let count = Arc::clone(&asked);
     let server = tower::service_fn(move |request: Request<Body>| {
         assert_eq!(request.uri().path(), "/apis/ordershop.dev/v1alpha1/namespaces/ns/ordershops");
-        let (code, body) = match count.fetch_add(1, Ordering::Relaxed) {
+        let (code, body) = if count.fetch_add(1, Ordering::Relaxed) == 0 {
             // As a real one answers for a kind that it does not know.
-            0 => (404, b"404 page not found\n".to_vec()),
-            _ => {
-                let list = json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList",
-                    "metadata": {"resourceVersion": "1"}, "items": []});
-                (200, list.to_string().into_bytes())
-            }
+            (404, b"404 page not found\n".to_vec())
+        } else {
+            let list = json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList",
+                "metadata": {"resourceVersion": "1"}, "items": []});
+            (200, list.to_string().into_bytes())
         };
         let answer = Response::builder().status(code).body(Body::from(body)).unwrap();
         async move { Ok::<_, BoxError>(answer) }

@@ -141,8 +141,8 @@ async fn look_for_more(
         // A server that is away is reported by those who read from it.
         for stream in sources.store.streams().await.unwrap_or_default() {
             if sources.wanted.fits(&stream) && known.insert(stream.clone()) {
-                let begun = BTreeMap::from([(stream, Id::ZERO)]);
-                tokio::spawn(read(sources.store.clone(), begun, sender.clone()));
+                let from_its_begin = BTreeMap::from([(stream, Id::ZERO)]);
+                tokio::spawn(read(sources.store.clone(), from_its_begin, sender.clone()));
             }
         }
         pause = LOOK.max(began.elapsed() * SELDOM);
