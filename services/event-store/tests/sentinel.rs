@@ -92,7 +92,7 @@ async fn a_failover_by_sentinels_is_followed_and_ids_groups_and_tails_go_on() {
     let store = EventStore::connect(config(&sentinels)).await.unwrap();
     let group = Group::of_one(&store);
     let stop = CancellationToken::new();
-    let (followed, follower) = follower(&store, &stop);
+    let (followed, tailing) = follower(&store, &stop);
     let mut ids = append(&store, "a", 1..=30).await;
     eventually("they are handled", || async { count(&group.seen) == 30 }).await;
     sentinels.wait_for_replica();
@@ -112,7 +112,7 @@ async fn a_failover_by_sentinels_is_followed_and_ids_groups_and_tails_go_on() {
     eventually("the tail has read on at the new master", || async { followed.lock().unwrap().len() >= 60 })
         .await;
     stop.cancel();
-    follower.await.unwrap();
+    tailing.await.unwrap();
     assert_eq!(*followed.lock().unwrap(), ids);
 }
 
