@@ -10,11 +10,13 @@
 //! | [`redis`] | what Redis' own client answers, as JSON |
 //! | [`demo`] | a running `cargo xtask demo` |
 //! | [`cluster`] | an OrderShop in a namespace of its own on any cluster |
+//! | [`enforcer`] | network policies on a cluster whose network has none |
 //! | [`deadline`] | waiting for something to become true |
 
 pub mod classic;
 pub mod cluster;
 pub mod deadline;
 pub mod demo;
+pub mod enforcer;
 pub mod readme;
 pub mod redis;

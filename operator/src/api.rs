@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Method, Request, Uri};
+use http::{Method, Request, Response, StatusCode, Uri};
 use kube::{
     Client,
     client::{Body, ClientBuilder},
@@ -126,9 +126,10 @@ struct Guarded<S> {
     guard: Guard,
 }
 
-impl<S> Service<Request<Body>> for Guarded<S>
+impl<S, B> Service<Request<Body>> for Guarded<S>
 where
-    S: Service<Request<Body>, Error: Into<BoxError>, Response: Send + 'static, Future: Send + 'static>,
+    S: Service<Request<Body>, Response = Response<B>, Error: Into<BoxError>, Future: Send + 'static>,
+    B: Send + 'static,
 {
     type Response = S::Response;
     type Error = BoxError;
@@ -149,13 +150,19 @@ where
         }
         self.guard.metrics.requested(asked.verb, &asked.resource);
         let answer = timeout_at(deadline, self.inner.call(request));
-        Box::pin(async move { answer.await.map_err(|_| GuardError::NoAnswer)?.map_err(Into::into) })
+        let metrics = self.guard.metrics.clone();
+        Box::pin(async move {
+            let answer = answer.await.map_err(|_| GuardError::NoAnswer)?.map_err(Into::into)?;
+            if answer.status() == StatusCode::FORBIDDEN {
+                metrics.denied(asked.verb, &asked.resource);
+            }
+            Ok(answer)
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use http::Response;
     use k8s_openapi::api::core::v1::ConfigMap;
     use kube::{Api, api::DeleteParams};
 

@@ -19,5 +19,6 @@ pub mod controller;
 pub mod crd;
 pub mod lease;
 pub mod metrics;
+pub mod rights;
 pub mod run;
 pub mod service;

@@ -85,6 +85,7 @@ pub struct Metrics {
     errors: Family<ReasonLabel, Counter>,
     duration: DurationHistogram,
     requests: Family<RequestLabels, Counter>,
+    denied: Family<RequestLabels, Counter>,
     applies: Family<ApplyLabels, Counter>,
     shops: Gauge,
     shops_ready: Gauge,
@@ -123,6 +124,11 @@ impl Metrics {
     /// A request was sent to the API server. `verb` and `resource`: as RBAC names them.
     pub fn requested(&self, verb: &'static str, resource: &str) {
         self.requests.get_or_create(&RequestLabels { verb, resource: resource.to_owned() }).inc();
+    }
+
+    /// The API server said that the operator may not do this.
+    pub fn denied(&self, verb: &'static str, resource: &str) {
+        self.denied.get_or_create(&RequestLabels { verb, resource: resource.to_owned() }).inc();
     }
 
     /// An object was looked at.
@@ -166,6 +172,11 @@ impl Metrics {
             "api_requests",
             "Requests to the API server by verb and resource",
             self.requests.clone(),
+        );
+        registry.register(
+            "api_requests_denied",
+            "Requests that the API server forbade, by verb and resource",
+            self.denied.clone(),
         );
         registry.register("applies", "Objects looked at, by kind and result", self.applies.clone());
         registry.register("shops", "OrderShops that this operator keeps", self.shops.clone());

@@ -4,7 +4,8 @@ use super::shop::{SHOP, Shop};
 use crate::deadline::eventually;
 use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{Secret, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::ResourceExt;
 use kube::api::{DynamicObject, ListParams};
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,7 +57,7 @@ impl Shop {
         all.add("StatefulSet", self.objects::<StatefulSet>().list(&ours).await?);
         all.add("Service", self.objects::<Service>().list(&ours).await?);
         all.add("ServiceAccount", self.objects::<ServiceAccount>().list(&ours).await?);
-        all.add("ConfigMap", self.objects::<ConfigMap>().list(&ours).await?);
+        all.add("NetworkPolicy", self.objects::<NetworkPolicy>().list(&ours).await?);
         all.add("Secret", self.objects::<Secret>().list(&ours).await?);
         Ok(all)
     }

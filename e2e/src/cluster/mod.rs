@@ -5,10 +5,12 @@
 
 mod children;
 mod diagnose;
+mod exec;
 mod forward;
 mod gateway;
 mod helm;
 mod namespace;
+mod node;
 mod operator;
 mod proxy;
 mod redis;
@@ -21,6 +23,7 @@ mod version;
 pub use children::{Children, SERVICES};
 pub use helm::{OPERATOR_NAMESPACE, RELEASE, Release, package};
 pub use namespace::Namespace;
+pub use node::Node;
 pub use operator::{Memory, Operator, with_own_operators};
 pub use proxy::Proxy;
 pub use render::Rendered;

@@ -28,8 +28,16 @@ pub fn order_shops(client: &Client, namespace: &str) -> Api<DynamicObject> {
 }
 
 impl Shop {
-    pub(super) fn new(client: Client, namespace: &str) -> Self {
+    /// The one of this namespace, there or not.
+    #[must_use]
+    pub fn new(client: Client, namespace: &str) -> Self {
         Self { client, namespace: namespace.to_owned(), forward: tokio::sync::OnceCell::new() }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.namespace
     }
 
     /// Applies the shop that has every default: `spec: {}`.

@@ -45,6 +45,9 @@ pub struct Outcome {
     pub troubles: Vec<Trouble>,
     /// Why the volume cannot grow.
     pub volume_refused: Option<String>,
+    /// Shut while the passwords that the pods are to use could not be written: pods that name them would not start,
+    /// and the next reconciliation makes others.
+    pub(super) passwords: Gate,
 }
 
 impl Outcome {
@@ -189,6 +192,22 @@ impl Applier<'_> {
         applied
     }
 
+    /// The passwords: pods that use them wait until they are there.
+    pub(super) async fn passwords<K: Child>(
+        &self,
+        wanted: Vec<K>,
+        live: Vec<K>,
+        outcome: &mut Outcome,
+    ) -> Vec<K> {
+        let troubles = |outcome: &Outcome| outcome.failures.len() + outcome.held.len();
+        let before = troubles(outcome);
+        let applied = self.all(wanted, live, outcome).await;
+        if troubles(outcome) > before {
+            outcome.passwords = Gate::Shut("waits for the passwords".to_owned());
+        }
+        applied
+    }
+
     /// The claims of volumes grow, and are never swept. One whose class cannot make it grow is nothing that waiting
     /// or trying again would mend: it is noted, and the shop runs on.
     pub(super) async fn volume_claims(
@@ -213,7 +232,7 @@ impl Applier<'_> {
         there
     }
 
-    /// Redis, which is stopped after the services.
+    /// Redis, which waits for its passwords and is stopped after the services.
     pub(super) async fn redis(
         &self,
         wanted: Vec<StatefulSet>,
@@ -225,8 +244,9 @@ impl Applier<'_> {
             volume::kept_template(set, there)
         };
         let wanted: Vec<_> = wanted.into_iter().map(keep).collect();
+        let passwords = outcome.passwords.clone();
         let plan = |wanted: &StatefulSet, live: Option<&StatefulSet>| {
-            plan::plan_redis(wanted, live, &self.sleep_gate)
+            Ok(plan::plan_redis(wanted, live, &self.sleep_gate)?.behind(&passwords))
         };
         let applied = self.each(wanted.iter(), &live, plan, outcome).await;
         self.sweep(&wanted, &live, outcome).await;
@@ -243,10 +263,10 @@ impl Applier<'_> {
         let shop = &self.owner.name;
         let name_of = |service: Service| labels::object_name(shop, service.name());
         let redis = named(&outcome.children.stateful_sets, &labels::object_name(shop, labels::REDIS));
-        let services_gate = if self.redis_is_external {
-            Gate::Open
-        } else {
-            plan::services_gate(redis.map(Rollout::from).as_ref())
+        let services_gate = match outcome.passwords.clone() {
+            shut @ Gate::Shut(_) => shut,
+            Gate::Open if self.redis_is_external => Gate::Open,
+            Gate::Open => plan::services_gate(redis.map(Rollout::from).as_ref()),
         };
         let plan_behind = |gate: Gate| {
             let redis = services_gate.clone();

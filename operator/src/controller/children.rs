@@ -12,8 +12,8 @@ use std::marker::PhantomData;
 use k8s_openapi::{
     api::{
         apps::v1::{Deployment, StatefulSet},
-        core::v1::{ConfigMap, PersistentVolumeClaim, Service, ServiceAccount},
-        networking::v1::Ingress,
+        core::v1::{PersistentVolumeClaim, Secret, Service, ServiceAccount},
+        networking::v1::{Ingress, NetworkPolicy},
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
@@ -114,8 +114,10 @@ macro_rules! children {
 children! {
     /// One per component.
     service_accounts: ServiceAccount = service_account::service_accounts, listed, all;
-    /// The environment that the services share.
-    config_maps: ConfigMap = config_map::config_maps, listed, all;
+    /// The users of Redis and their passwords.
+    secrets: Secret = secret::secrets, of_redis, passwords;
+    /// One per component: no pod runs before what closes it is there.
+    network_policies: NetworkPolicy = network_policy::network_policies, listed, all;
     /// One per component that listens.
     services: Service = service::services, listed, all;
     /// The way to the gateway from outside.

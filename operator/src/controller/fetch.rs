@@ -122,6 +122,19 @@ pub async fn pods(
     Ok(listed.map_err(|source| FetchError::Children { kind: "Pod".to_owned(), source })?.items)
 }
 
+/// A kind of which the operator may only read what it knows the name of: the one object of Redis.
+pub(super) async fn of_redis<K>(client: &Client, namespace: &str, shop: &str) -> Result<Vec<K>, FetchError>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+{
+    let api: Api<K> = Api::namespaced(client.clone(), namespace);
+    let found = api
+        .get_opt(&labels::object_name(shop, labels::REDIS))
+        .await
+        .map_err(|source| FetchError::Children { kind: K::kind(&()).into_owned(), source })?;
+    Ok(found.into_iter().collect())
+}
+
 /// Reads each of them once, and keeps hashes only: a reconciliation compares, it needs no value.
 async fn sources(client: &Client, namespace: &str, wanted: BTreeSet<Source>) -> Result<Sources, FetchError> {
     let found = wanted.into_iter().map(|(kind, name)| async move {

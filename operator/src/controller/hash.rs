@@ -5,8 +5,18 @@ use sha2::{Digest, Sha256};
 
 /// 16 hex digits of the SHA-256 of some bytes.
 pub(crate) fn of_bytes(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes)[..8])
+}
+
+/// All 64 hex digits of the SHA-256 of some bytes.
+pub(crate) fn whole(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+/// Bytes as hex digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
-    Sha256::digest(bytes).iter().take(8).fold(String::with_capacity(16), |mut text, byte| {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
         // Writing to a String cannot fail.
         let _ = write!(text, "{byte:02x}");
         text

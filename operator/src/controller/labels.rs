@@ -24,7 +24,9 @@ pub const CONFIG_HASH: &str = "ordershop.dev/config-hash";
 pub const REDIS: &str = "redis";
 
 const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "ordershop-operator");
-const COMPONENT: &str = "app.kubernetes.io/component";
+/// The label that names the component.
+pub const COMPONENT: &str = "app.kubernetes.io/component";
+
 const INSTANCE: &str = "app.kubernetes.io/instance";
 
 /// The name of a component's objects.

@@ -24,6 +24,7 @@ pub mod diff;
 pub mod fetch;
 mod hash;
 pub mod labels;
+pub mod passwords;
 pub mod plan;
 pub mod reconcile;
 pub mod rollout;

@@ -25,10 +25,22 @@ pub enum Plan {
     Hold(String),
 }
 
+impl Plan {
+    /// The same for an object that does nothing before its turn.
+    #[must_use]
+    pub fn behind(self, gate: &Gate) -> Self {
+        match gate {
+            Gate::Shut(reason) if self != Self::Keep => Self::Hold(reason.clone()),
+            _ => self,
+        }
+    }
+}
+
 /// Whether a workload's turn has come.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Gate {
     /// It has.
+    #[default]
     Open,
     /// Not yet: for this reason.
     Shut(String),
@@ -51,8 +63,9 @@ pub fn ownership(object: &ObjectMeta, owner: &Owner) -> Ownership {
     let owners: &[OwnerReference] = object.owner_references.as_deref().unwrap_or_default();
     match owners.iter().find(|reference| reference.controller == Some(true)) {
         Some(controller) if controller.uid == owner.uid => Ownership::Ours,
-        Some(_) => Ownership::Foreign,
-        None => match &object.labels {
+        // The claim of a volume that goes with its StatefulSet.
+        Some(controller) if controller.kind != "StatefulSet" => Ownership::Foreign,
+        _ => match &object.labels {
             Some(found) if labels::are_managed_for(found, &owner.name) => Ownership::Adoptable,
             _ => Ownership::Foreign,
         },
@@ -78,12 +91,11 @@ pub fn plan_deployment(
     let plan = plan(wanted, live)?;
     let wakes = live.is_some_and(|live| replicas(live) == 0) && replicas(wanted) > 0;
     let gate = if wakes { redis } else { gate };
-    let (Gate::Shut(reason), false) = (gate, plan == Plan::Keep) else { return Ok(plan) };
     let waits = match live {
         None => !ran_once,
         Some(live) => wakes || rolls(wanted, live)?,
     };
-    Ok(if waits { Plan::Hold(reason.clone()) } else { plan })
+    Ok(if waits { plan.behind(gate) } else { plan })
 }
 
 fn replicas(deployment: &Deployment) -> i32 {
@@ -97,10 +109,7 @@ pub fn plan_redis(
     gate: &Gate,
 ) -> Result<Plan, serde_json::Error> {
     let plan = plan(wanted, live)?;
-    Ok(match gate {
-        Gate::Shut(reason) if live.is_some() && plan != Plan::Keep => Plan::Hold(reason.clone()),
-        _ => plan,
-    })
+    Ok(if live.is_some() { plan.behind(gate) } else { plan })
 }
 
 /// Redis' turn to be stopped: when the services are, each given by how far it is.

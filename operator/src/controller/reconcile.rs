@@ -26,7 +26,8 @@ use super::{
     build::{self, BuildError},
     children::{Children, Live},
     fetch::{self, FetchError, Fetched},
-    labels,
+    hash, labels,
+    passwords::{self, Passwords},
     plan::{self, Gate},
     rollout::Rollout,
     status::{self, StatusError},
@@ -161,7 +162,7 @@ async fn steps(
     let old = shop.status.clone().unwrap_or_default();
     Span::current().record("generation", shop.meta().generation);
 
-    let valid = match validate::validate(&shop, defaults, &sources) {
+    let mut valid = match validate::validate(&shop, defaults, &sources) {
         Ok(valid) => valid,
         Err(error) => {
             metrics.failed(error.reason());
@@ -175,6 +176,7 @@ async fn steps(
             return Ok((again, ReconcileOutcome::Invalid));
         }
     };
+    valid.passwords = passwords(&valid, &live);
     let prepared = build::build(&valid)?;
     let applier = Applier {
         client,
@@ -213,6 +215,18 @@ async fn troubles(client: &Client, owner: &Owner, outcome: &Outcome) -> Result<V
         found.map(|(_, image)| image.as_str())
     };
     Ok(trouble::troubles(&pods, image, Timestamp::now()))
+}
+
+/// The passwords as they are to be, from what is there. A Redis that is not the shop's own has its own.
+fn passwords(shop: &ValidShop, live: &Children<Live>) -> Passwords {
+    if shop.redis_url.is_some() {
+        return Passwords::default();
+    }
+    let owner = &shop.owner;
+    let there = live.secrets.first().and_then(|secret| passwords::read(secret, owner));
+    let edition = there.as_ref().map_or("", |there| &there.newest.id);
+    let settled = passwords::settled(owner, edition, &live.deployments);
+    passwords::next(there, &shop.redis.password_rotation, settled, || hash::hex(&rand::random::<[u8; 32]>()))
 }
 
 /// Whether the services are stopped, after which Redis may be.

@@ -11,12 +11,13 @@ use kube::{Resource, ResourceExt};
 pub use self::pods::{ValidEnvironment, ValidPod};
 use super::{
     labels,
+    passwords::Passwords,
     sources::{self, SourceKind, Sources},
 };
 use crate::{
     crd::{
-        GatewayServiceType, IngressSpec, InvalidQuantity, MAX_NAME_LENGTH, OrderShop, OrderShopSpec,
-        Persistence, PullPolicy, Quantity, Resources, SecretKey,
+        GatewayServiceType, IngressSpec, InvalidQuantity, MAX_NAME_LENGTH, NetworkPolicySpec, OnDelete,
+        OrderShop, OrderShopSpec, Persistence, PullPolicy, Quantity, Resources, SecretKey,
     },
     service::Service,
 };
@@ -65,6 +66,10 @@ pub struct ValidShop {
     pub smtp: Option<SecretKey>,
     /// Whether a service reads Secrets or ConfigMaps that the spec names: nobody says when those change.
     pub reads_sources: bool,
+    /// Who may connect to whom.
+    pub network: NetworkPolicySpec,
+    /// The passwords of Redis' users: filled in from what is there ([`crate::controller::passwords`]).
+    pub passwords: Passwords,
     /// What is wrong although the shop can be built.
     pub problems: Vec<Problem>,
 }
@@ -93,6 +98,10 @@ pub struct ValidRedis {
     pub persistence: Persistence,
     /// CPU and memory.
     pub resources: Resources,
+    /// What becomes of the volume when the shop is deleted.
+    pub on_delete: OnDelete,
+    /// Whatever it is: another one asks for new passwords.
+    pub password_rotation: String,
     /// What its pod carries, and where it runs.
     pub pod: ValidPod,
 }
@@ -248,6 +257,8 @@ pub fn validate(shop: &OrderShop, defaults: &Defaults, found: &Sources) -> Resul
         pull_policy: spec.image.pull_policy,
         pull_secrets: spec.image.pull_secrets.iter().map(|secret| secret.name.clone()).collect(),
         redis: redis(spec, &owner.name, defaults)?,
+        network: spec.network_policy.clone(),
+        passwords: Passwords::default(),
         redis_url: spec.redis.external.as_ref().map(|external| external.url_secret.clone()),
         services,
         gateway_type: gateway.type_,
@@ -315,6 +326,8 @@ fn redis(spec: &OrderShopSpec, shop: &str, defaults: &Defaults) -> Result<ValidR
         storage_class: said.storage.class_name.clone(),
         persistence: said.persistence,
         resources: resources(said.resources.as_ref(), "spec.redis", &REDIS)?,
+        on_delete: said.on_delete,
+        password_rotation: said.password_rotation.clone(),
         pod: pods::pod(&said.pod, "spec.redis.pod", shop, labels::REDIS)?,
     })
 }

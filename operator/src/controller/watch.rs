@@ -16,7 +16,7 @@ use kube::{
     },
 };
 use serde::de::DeserializeOwned;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::{labels, reconcile::Watched, scope::Part};
 use crate::crd::OrderShop;
@@ -51,6 +51,17 @@ pub(super) fn unhindered<K: Resource<DynamicType = ()> + Send>(
 /// Drops the part of the metadata that is the largest and that nobody here reads.
 pub(super) fn slim<K: ResourceExt>(object: &mut K) {
     object.managed_fields_mut().clear();
+}
+
+/// A kind of which the operator may only read what it knows the name of. What is deleted by hand shows when a pod
+/// needs it: its Deployment changes, and that is watched.
+pub(super) fn of_redis<K: Resource<DynamicType = ()>>(
+    controller: Controller<Watched>,
+    _: &Client,
+    _: &Part,
+) -> Controller<Watched> {
+    debug!(kind = %K::kind(&()), "not watched: read by its name");
+    controller
 }
 
 /// The metadata of one kind of object.

@@ -13,6 +13,7 @@ mod image;
 mod ingress;
 mod mail;
 pub mod manifest;
+mod network;
 mod pod;
 mod quantity;
 mod redis;
@@ -31,12 +32,13 @@ pub use gateway::{GatewayServiceSpec, GatewayServiceType, GatewaySpec};
 pub use image::{ImageSpec, PullPolicy, PullSecret};
 pub use ingress::IngressSpec;
 pub use mail::MailSpec;
+pub use network::{NetworkPolicySpec, Peer};
 pub use pod::{
     NodePolicy, PodSettings, TaintEffect, Toleration, TolerationOperator, TopologySpread, WhenUnsatisfiable,
 };
 pub(crate) use quantity::same_quantity;
 pub use quantity::{InvalidQuantity, Quantity};
-pub use redis::{Persistence, RedisSpec, StorageSpec};
+pub use redis::{OnDelete, Persistence, RedisSpec, StorageSpec};
 pub use services::{Resources, ServiceSpec, ServicesSpec};
 pub use status::{Condition, ConditionStatus, ConditionType, OrderShopStatus, ServiceStatus};
 
@@ -136,4 +138,8 @@ pub struct OrderShopSpec {
     /// How the notification service sends mails.
     #[serde(default)]
     pub mail: MailSpec,
+
+    /// Who may connect to whom, where the cluster's network enforces it.
+    #[serde(default)]
+    pub network_policy: NetworkPolicySpec,
 }

@@ -186,7 +186,7 @@ fn kubernetes_object(_: &mut SchemaGenerator) -> Schema {
 }
 
 /// A map to label values.
-fn label_values(_: &mut SchemaGenerator) -> Schema {
+pub(super) fn label_values(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object",
         "maxProperties": 32,

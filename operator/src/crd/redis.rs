@@ -22,14 +22,25 @@ pub struct RedisSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external: Option<ExternalRedis>,
 
-    /// The volume that holds the data. It stays when the shop is deleted.
+    /// The volume that holds the data.
     #[serde(default)]
     pub storage: StorageSpec,
+
+    /// What becomes of the volume when the shop is deleted, or moves to an external Redis. `retain`: it stays, and a
+    /// shop of the same name finds the data again. `delete`: it goes, and all events with it.
+    #[serde(default)]
+    pub on_delete: OnDelete,
 
     /// What the end of Redis can cost. `everysec`: after a power loss, or when Redis is killed while its disk
     /// is busy, the last two seconds of events. `always`: nothing, and every append waits for the disk.
     #[serde(default)]
     pub persistence: Persistence,
+
+    /// Any text; when it changes, all passwords of Redis' users are made anew, and Redis and the services are
+    /// rolled one after the other while the old passwords are valid, too. Write the date, for example.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 63))]
+    pub password_rotation: String,
 
     /// CPU and memory of the Redis container. Default: requests of 50m and 64Mi, no limits, since Redis that
     /// meets a limit loses writes.
@@ -74,6 +85,17 @@ impl Default for StorageSpec {
     fn default() -> Self {
         Self { size: Self::default_size(), class_name: None }
     }
+}
+
+/// What becomes of the volume when the shop is deleted.
+#[derive(schemars::JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnDelete {
+    /// It stays.
+    #[default]
+    Retain,
+    /// It goes.
+    Delete,
 }
 
 /// How much a power loss can cost: Redis' `appendfsync`.

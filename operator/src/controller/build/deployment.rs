@@ -4,26 +4,28 @@ use k8s_openapi::{
     api::{
         apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
         core::v1::{
-            ConfigMapEnvSource, Container, ContainerPort, EnvFromSource, EnvVar, EnvVarSource, HTTPGetAction,
-            Lifecycle, LifecycleHandler, ObjectFieldSelector, Probe, SleepAction,
+            Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, Lifecycle, LifecycleHandler,
+            ObjectFieldSelector, PodTemplateSpec, Probe, SleepAction,
         },
     },
     apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
 };
 
 use super::{
-    config_map, metadata,
+    metadata,
     pod::{self, Probes, Rhythm, User, secret_variable, variable},
 };
 use crate::{
     controller::{
-        hash, labels,
+        hash, labels, passwords,
         validate::{ValidService, ValidShop},
     },
+    crd::SecretKey,
     service::Service,
 };
 
-const ADMIN_PORT: i32 = 9090;
+/// Where probes and metrics are.
+pub(super) const ADMIN_PORT: i32 = 9090;
 const USER: User = User { id: 65532, owns_volumes: false };
 
 /// After this long without progress a rollout counts as failed.
@@ -34,11 +36,10 @@ const PRE_STOP_SECONDS: i64 = 5;
 
 /// One Deployment per service.
 pub(in crate::controller) fn deployments(shop: &ValidShop) -> Vec<Deployment> {
-    let config_hash = config_map::hash(shop);
-    shop.services.iter().map(|service| deployment(shop, service, &config_hash)).collect()
+    shop.services.iter().map(|service| deployment(shop, service)).collect()
 }
 
-fn deployment(shop: &ValidShop, service: &ValidService, config_hash: &str) -> Deployment {
+fn deployment(shop: &ValidShop, service: &ValidService) -> Deployment {
     let name = service.service.name();
     Deployment {
         metadata: metadata(&shop.owner, name),
@@ -58,14 +59,7 @@ fn deployment(shop: &ValidShop, service: &ValidService, config_hash: &str) -> De
                     max_unavailable: Some(IntOrString::Int(0)),
                 }),
             }),
-            template: pod::template(
-                shop,
-                name,
-                USER,
-                &service.pod,
-                used_config(shop, service, config_hash),
-                container(shop, service),
-            ),
+            template: template(shop, service),
             ..DeploymentSpec::default()
         }),
         status: None,
@@ -73,14 +67,21 @@ fn deployment(shop: &ValidShop, service: &ValidService, config_hash: &str) -> De
 }
 
 /// A hash of what this service reads beside its own pod template, so that a change rolls just what uses it.
-fn used_config(shop: &ValidShop, service: &ValidService, config_hash: &str) -> Option<String> {
-    let config = uses_own_redis(shop, service).then_some(config_hash);
-    let used: Vec<_> = config.into_iter().chain(service.sources.iter().map(String::as_str)).collect();
-    match used[..] {
+fn used_config(service: &ValidService) -> Option<String> {
+    match &service.sources[..] {
         [] => None,
-        [one] => Some(one.to_owned()),
-        _ => Some(hash::of_bytes(used.join(" ").as_bytes())),
+        [one] => Some(one.clone()),
+        used => Some(hash::of_bytes(used.join(" ").as_bytes())),
     }
+}
+
+fn template(shop: &ValidShop, service: &ValidService) -> PodTemplateSpec {
+    let (name, used) = (service.service.name(), used_config(service));
+    let mut template = pod::template(shop, name, USER, &service.pod, used, container(shop, service));
+    if uses_own_redis(shop, service) {
+        passwords::mark(&mut template, &shop.passwords);
+    }
+    template
 }
 
 fn container(shop: &ValidShop, service: &ValidService) -> Container {
@@ -92,14 +93,13 @@ fn container(shop: &ValidShop, service: &ValidService) -> Container {
     };
     let ports = service.service.http().map(|http| port("http", http.container));
     let env = environment(shop, service);
-    let env_from = environment_from(shop, service);
     let Probes { startup, readiness, liveness } = probes();
     Container {
         name: service.service.name().to_owned(),
         image: Some(service.image.clone()),
         ports: Some(ports.into_iter().chain([port("admin", ADMIN_PORT)]).collect()),
         env: pod::some(env),
-        env_from: pod::some(env_from),
+        env_from: pod::some(service.environment.from.clone()),
         resources: Some(pod::resources(&service.resources)),
         startup_probe: Some(startup),
         readiness_probe: Some(readiness),
@@ -121,18 +121,6 @@ fn uses_own_redis(shop: &ValidShop, service: &ValidService) -> bool {
     service.service.uses_redis() && shop.redis_url.is_none()
 }
 
-/// Of two sources with the same key the later one wins: the operator's own.
-fn environment_from(shop: &ValidShop, service: &ValidService) -> Vec<EnvFromSource> {
-    let own = uses_own_redis(shop, service).then(|| EnvFromSource {
-        config_map_ref: Some(ConfigMapEnvSource {
-            name: labels::object_name(&shop.owner.name, config_map::CONFIG),
-            optional: None,
-        }),
-        ..EnvFromSource::default()
-    });
-    service.environment.from.iter().cloned().chain(own).collect()
-}
-
 fn environment(shop: &ValidShop, said: &ValidService) -> Vec<EnvVar> {
     let service = said.service;
     let mut env = said.environment.variables.clone();
@@ -143,10 +131,12 @@ fn environment(shop: &ValidShop, said: &ValidService) -> Vec<EnvVar> {
             Some(variable(variable_name, format!("http://{host}:{}", target.http()?.service)))
         }));
     }
-    if let (true, Some(at)) = (service.uses_redis(), &shop.redis_url) {
-        env.push(secret_variable("ORDERSHOP_REDIS_URL", at));
-    }
     if service.uses_redis() {
+        let own = || SecretKey {
+            name: labels::object_name(&shop.owner.name, labels::REDIS),
+            key: passwords::key(service.name(), &shop.passwords.newest.id),
+        };
+        env.push(secret_variable("ORDERSHOP_REDIS_URL", &shop.redis_url.clone().unwrap_or_else(own)));
         // The pod's name is the consumer's name in the groups: one that is gone can be told from one that is slow.
         env.push(EnvVar {
             name: "ORDERSHOP_CONSUMER".to_owned(),
@@ -263,9 +253,10 @@ services:
         let order = deployment(&children, "shop-order");
         let labels = template(order).metadata.as_ref().unwrap().labels.as_ref().unwrap();
         assert_eq!((labels["app.kubernetes.io/component"].as_str(), labels["a"].as_str()), ("order", "b"));
-        let from: Vec<_> = container(order).env_from.iter().flatten().collect();
-        let last = from.last().unwrap().config_map_ref.as_ref().unwrap();
-        assert_eq!((from.len(), last.name.as_str()), (2, "shop-config"), "of two the later one wins");
+        let urls = env(order);
+        let named = urls.as_array().unwrap().iter().filter(|one| one["name"] == "ORDERSHOP_REDIS_URL");
+        assert_eq!(named.count(), 1, "a variable wins over all that comes from a source");
+        assert_eq!(container(order).env_from.as_ref().unwrap().len(), 1);
     }
 
     #[test]

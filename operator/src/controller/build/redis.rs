@@ -2,9 +2,13 @@
 
 use k8s_openapi::{
     api::{
-        apps::v1::{StatefulSet, StatefulSetSpec, StatefulSetUpdateStrategy},
+        apps::v1::{
+            StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec,
+            StatefulSetUpdateStrategy,
+        },
         core::v1::{
-            Container, ContainerPort, ExecAction, Probe, Service as ServiceObject, ServicePort, VolumeMount,
+            Container, ContainerPort, ExecAction, KeyToPath, PodTemplateSpec, Probe, SecretVolumeSource,
+            Service as ServiceObject, ServicePort, Volume, VolumeMount,
         },
     },
     apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
@@ -12,17 +16,26 @@ use k8s_openapi::{
 
 use super::{
     metadata,
-    pod::{self, Probes, Rhythm, User},
+    pod::{self, Probes, Rhythm, User, secret_variable},
+    secret,
     service::service_object,
     volume,
 };
-use crate::controller::{labels, validate::ValidShop};
+use crate::{
+    controller::{hash, labels, passwords, validate::ValidShop},
+    crd::{OnDelete, SecretKey},
+    rights::READER,
+};
 
 /// Redis' own port.
 pub(super) const PORT: i32 = 6379;
 
 /// Where the volume is.
 const DATA: &str = "/data";
+
+/// The volume with the users and their rights, and the path where it is.
+const USERS: (&str, &str) = ("users", "/etc/redis-users");
+const ACL_FILE: &str = "users.acl";
 
 /// The user of the Redis images, to whom the volume belongs.
 const USER: User = User { id: 999, owns_volumes: true };
@@ -64,15 +77,57 @@ pub(in crate::controller) fn stateful_sets(shop: &ValidShop) -> Vec<StatefulSet>
                 match_labels: Some(labels::selector(&shop.owner.name, labels::REDIS)),
                 ..LabelSelector::default()
             },
-            template: pod::template(shop, labels::REDIS, USER, &shop.redis.pod, None, container(shop)),
+            template: template(shop),
             volume_claim_templates: Some(vec![volume::template(shop)]),
+            persistent_volume_claim_retention_policy: Some(retention(shop.redis.on_delete)),
             ..StatefulSetSpec::default()
         }),
         status: None,
     }]
 }
 
+/// Kubernetes itself deletes the claim with the StatefulSet, or not: no finalizer waits for this operator. Scaling to
+/// nothing never costs data.
+fn retention(on_delete: OnDelete) -> StatefulSetPersistentVolumeClaimRetentionPolicy {
+    let when_deleted = match on_delete {
+        OnDelete::Retain => "Retain",
+        OnDelete::Delete => "Delete",
+    };
+    StatefulSetPersistentVolumeClaimRetentionPolicy {
+        when_deleted: Some(when_deleted.to_owned()),
+        when_scaled: Some("Retain".to_owned()),
+    }
+}
+
+/// Redis reads its users when it starts: a change of them rolls it.
+fn template(shop: &ValidShop) -> PodTemplateSpec {
+    let users = Some(hash::of_bytes(secret::acl(&shop.passwords).as_bytes()));
+    let mut template = pod::template(shop, labels::REDIS, USER, &shop.redis.pod, users, container(shop));
+    passwords::mark(&mut template, &shop.passwords);
+    let spec = template.spec.get_or_insert_default();
+    spec.volumes = Some(vec![Volume {
+        name: USERS.0.to_owned(),
+        secret: Some(SecretVolumeSource {
+            secret_name: Some(labels::object_name(&shop.owner.name, labels::REDIS)),
+            // The group of the volumes, and nobody else.
+            default_mode: Some(0o440),
+            items: Some(vec![KeyToPath {
+                key: secret::ACL.to_owned(),
+                path: ACL_FILE.to_owned(),
+                mode: None,
+            }]),
+            optional: None,
+        }),
+        ..Volume::default()
+    }]);
+    template
+}
+
 fn container(shop: &ValidShop) -> Container {
+    let password = SecretKey {
+        name: labels::object_name(&shop.owner.name, labels::REDIS),
+        key: passwords::key(READER, &shop.passwords.newest.id),
+    };
     let Probes { startup, readiness, liveness } = probes();
     Container {
         name: labels::REDIS.to_owned(),
@@ -84,11 +139,9 @@ fn container(shop: &ValidShop) -> Container {
             protocol: Some("TCP".to_owned()),
             ..ContainerPort::default()
         }]),
-        volume_mounts: Some(vec![VolumeMount {
-            name: volume::NAME.to_owned(),
-            mount_path: DATA.to_owned(),
-            ..VolumeMount::default()
-        }]),
+        // With it, redis-cli in this pod is the reader.
+        env: Some(vec![secret_variable("REDISCLI_AUTH", &password)]),
+        volume_mounts: Some(vec![mount((volume::NAME, DATA), false), mount(USERS, true)]),
         resources: Some(pod::resources(&shop.redis.resources)),
         startup_probe: Some(startup),
         readiness_probe: Some(readiness),
@@ -97,10 +150,19 @@ fn container(shop: &ValidShop) -> Container {
     }
 }
 
-/// The append-only file is the log's durability, so snapshots are off; and events are never evicted. Other pods
-/// connect without a password, which the protected mode of some builds refuses.
+fn mount((volume, path): (&str, &str), read_only: bool) -> VolumeMount {
+    VolumeMount {
+        name: volume.to_owned(),
+        mount_path: path.to_owned(),
+        read_only: read_only.then_some(true),
+        ..VolumeMount::default()
+    }
+}
+
+/// The append-only file is the log's durability, so snapshots are off; and events are never evicted.
 fn arguments(shop: &ValidShop) -> Vec<String> {
     let port = PORT.to_string();
+    let users = format!("{}/{ACL_FILE}", USERS.1);
     [
         ["--port", port.as_str()],
         ["--dir", DATA],
@@ -108,7 +170,7 @@ fn arguments(shop: &ValidShop) -> Vec<String> {
         ["--appendfsync", shop.redis.persistence.appendfsync()],
         ["--save", ""],
         ["--maxmemory-policy", "noeviction"],
-        ["--protected-mode", "no"],
+        ["--aclfile", users.as_str()],
     ]
     .concat()
     .into_iter()

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::{
-    controller::{sources::Sources, validate},
+    controller::{passwords, sources::Sources, validate},
     crd::Quantity,
 };
 
@@ -34,7 +34,9 @@ pub(super) fn built(spec: &str) -> Children<Prepared> {
 }
 
 pub(super) fn built_with(spec: &str, found: &Sources) -> Children<Prepared> {
-    build(&validate::validate(&shop(spec), &defaults(), found).unwrap()).unwrap()
+    let mut valid = validate::validate(&shop(spec), &defaults(), found).unwrap();
+    valid.passwords = passwords::next(None, "", false, || "e1".to_owned());
+    build(&valid).unwrap()
 }
 
 pub(super) fn deployment<'a>(children: &'a Children<Prepared>, name: &str) -> &'a Deployment {
@@ -71,7 +73,7 @@ fn an_empty_spec_is_nine_services_and_redis() {
     let children = built("{}");
     assert_eq!(names(&children.deployments), NINE.map(|name| format!("shop-{name}")));
     assert_eq!(names(&children.stateful_sets), ["shop-redis"]);
-    assert_eq!(names(&children.config_maps), ["shop-config"]);
+    assert_eq!(names(&children.secrets), ["shop-redis"]);
     assert_eq!(children.service_accounts.len(), 10);
     let expected = ["gateway", "customer", "product", "inventory", "order", "billing", "read-model", "redis"];
     assert_eq!(names(&children.services), expected.map(|name| format!("shop-{name}")));
@@ -115,7 +117,8 @@ fn every_pod_passes_restricted_pod_security() {
         assert_eq!(spec.automount_service_account_token, Some(false));
         assert!(spec.service_account_name.is_some());
         assert_eq!((spec.host_network, spec.host_pid, spec.host_ipc), (None, None, None));
-        assert!(spec.volumes.is_none() && spec.init_containers.is_none());
+        assert!(spec.volumes.iter().flatten().all(|volume| volume.secret.is_some()));
+        assert!(spec.init_containers.is_none());
         for container in &spec.containers {
             let security = container.security_context.as_ref().unwrap();
             assert_eq!(security.allow_privilege_escalation, Some(false));
@@ -156,12 +159,12 @@ fn all_pods_are_asked_whether_they_are_alive_and_ready() {
 #[test]
 fn the_services_find_redis_and_the_gateway_finds_the_services() {
     let children = built("{}");
-    let config = children.config_maps[0].data.as_ref().unwrap();
-    assert_eq!(config["ORDERSHOP_REDIS_URL"], "redis://shop-redis:6379");
-    let source = |name: &str| container(deployment(&children, name)).env_from.clone();
-    let order = source("shop-order").unwrap();
-    assert_eq!(order[0].config_map_ref.as_ref().unwrap().name, "shop-config");
-    assert!(source("shop-gateway").is_none());
+    let url = &env(deployment(&children, "shop-order"))[0];
+    assert_eq!(url["name"], "ORDERSHOP_REDIS_URL");
+    assert_eq!(
+        url["valueFrom"]["secretKeyRef"],
+        serde_json::json!({"name": "shop-redis", "key": "order.e1"})
+    );
 
     let gateway = container(deployment(&children, "shop-gateway"));
     let variables: Vec<_> = gateway

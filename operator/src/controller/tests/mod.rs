@@ -1,5 +1,6 @@
 //! Which requests a reconciliation makes, proven against an API server that records all of them.
 
+mod passwords;
 mod server;
 mod spec;
 mod start;
@@ -26,12 +27,13 @@ use crate::metrics::Metrics;
 const SHOP: &str = "ordershops/shop";
 
 /// The reads of every reconciliation: the shop, then one list per kind.
-const READS: [&str; 8] = [
-    "GET configmaps",
+const READS: [&str; 9] = [
     "GET deployments",
     "GET ingresses",
+    "GET networkpolicies",
     "GET ordershops/shop",
     "GET persistentvolumeclaims",
+    "GET secrets/shop-redis",
     "GET serviceaccounts",
     "GET services",
     "GET statefulsets",
@@ -114,13 +116,14 @@ async fn redis_is_ready_before_the_services_and_the_gateway_comes_last() {
     let count =
         |kind: &str| writes.iter().filter(|write| write.starts_with(&format!("PATCH {kind}/"))).count();
     assert_eq!(count("serviceaccounts"), 10);
-    assert_eq!(count("configmaps"), 1);
+    assert_eq!(count("secrets"), 1);
+    assert_eq!(count("networkpolicies"), 10);
     assert_eq!(count("services"), 8);
     assert_eq!(count("statefulsets"), 1);
     assert_eq!(count("deployments"), 0, "Redis is not ready");
     assert_eq!(writes.last().unwrap(), "PATCH ordershops/shop/status");
     assert_eq!(count("persistentvolumeclaims"), 1);
-    assert_eq!(writes.len(), 22);
+    assert_eq!(writes.len(), 32);
 
     server.run("statefulsets");
     trial.reconcile().await.unwrap();
