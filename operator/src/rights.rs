@@ -23,7 +23,7 @@ pub const READER: &str = "default";
 
 /// What the store sends, as `doctor/rights.rs` of the event store lists it: without functions.
 const COMMANDS: &str = "+acl|whoami +client|id +client|unblock +del +discard +evalsha +exec +exists +get +hdel +hexists +hget +hgetall \
-    +hincrby +hlen +hmget +hscan +hset +hvals +info +lrange +mget +multi +pexpireat +ping +rpush +sadd +scan +scard \
+    +hincrby +hlen +hmget +hscan +hset +hvals +info +lrange +mget +mset +multi +pexpireat +ping +rpush +sadd +scan +scard \
     +script|load +set +sismember +smembers +smismember +srandmember +srem +sscan +time +type +unlink +xack +xadd \
     +xautoclaim +xclaim +xdel +xgroup|create +xgroup|delconsumer +xgroup|setid +xinfo|consumers +xinfo|groups \
     +xinfo|stream +xlen +xpending +xrange +xread +xreadgroup +xrevrange +xtrim +zadd +zrange +zrangebylex +zrem +zscan \

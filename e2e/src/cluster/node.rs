@@ -4,6 +4,7 @@ use super::SOON;
 use super::exec::exec;
 use crate::deadline::eventually;
 use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{Namespace, Node as Object, Pod};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
@@ -11,8 +12,8 @@ use serde_json::json;
 
 /// Apart from the tests' namespaces, which admit no such pod.
 const NAMESPACE: &str = "e2e-nodes";
-/// On assembled nodes, whose network enforces no policy.
-const ASSEMBLED: &str = "localhost/node-routes:1";
+/// The DaemonSet that is the network of assembled nodes and enforces no policy, and its image.
+const ASSEMBLED: (&str, &str) = ("node-routes", "localhost/node-routes:1");
 
 /// One node. Its pod ends by itself after an hour.
 #[derive(Clone)]
@@ -31,12 +32,11 @@ impl Node {
             "metadata": {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "privileged"}},
         });
         Api::<Namespace>::all(client.clone()).patch(NAMESPACE, &how, &Patch::Apply(namespace)).await?;
+        let networks: Api<DaemonSet> = Api::namespaced(client.clone(), "kube-system");
+        let assembled = networks.get_opt(ASSEMBLED.0).await?.is_some();
+        let image = if assembled { ASSEMBLED.1 } else { fallback };
         let mut nodes = Vec::new();
         for node in Api::<Object>::all(client.clone()).list(&ListParams::default()).await? {
-            let images = node.status.iter().flat_map(|status| status.images.iter().flatten());
-            let names: Vec<_> = images.flat_map(|image| image.names.iter().flatten()).collect();
-            let assembled = names.iter().any(|name| *name == ASSEMBLED);
-            let image = if assembled { ASSEMBLED } else { fallback };
             let pods = Api::namespaced(client.clone(), NAMESPACE);
             let one = Self { pods, name: node.name_any(), assembled };
             one.start(image).await?;

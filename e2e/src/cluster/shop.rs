@@ -58,12 +58,6 @@ impl Shop {
         Ok(())
     }
 
-    /// Where it is.
-    #[must_use]
-    pub fn namespace(&self) -> &str {
-        &self.namespace
-    }
-
     /// All shops of the namespace.
     #[must_use]
     pub fn order_shops(&self) -> Api<DynamicObject> {

@@ -213,8 +213,8 @@ services:
         assert_eq!(rolled(&before, &built("2", "1").deployments), ["shop-crm", "shop-notification"]);
         assert_eq!(rolled(&before, &built("1", "2").deployments), ["shop-gateway"]);
         let notification = env(deployment(&built("1", "1"), "shop-notification"));
-        assert_eq!(notification[1]["name"], "ORDERSHOP_SMTP_URL");
-        assert_eq!(notification[1]["valueFrom"]["secretKeyRef"], json!({"name": "smtp", "key": "url"}));
+        assert_eq!(notification[2]["name"], "ORDERSHOP_SMTP_URL");
+        assert_eq!(notification[2]["valueFrom"]["secretKeyRef"], json!({"name": "smtp", "key": "url"}));
     }
 
     #[test]
