@@ -56,7 +56,7 @@ async fn no_service_is_denied_what_it_needs_and_each_is_denied_the_rest() -> Res
             ensure!(answer.contains("NOPERM"), "{user}: {command}: {answer}");
         }
         let answer = shop.run(&["SET", "a", "b"]).await?;
-        ensure!(answer.contains("NOPERM"), "who gives no name may only read: {answer}");
+        ensure!(answer.contains("NOPERM"), "the reader only reads: {answer}");
         Ok(())
     })
     .await

@@ -87,8 +87,14 @@ impl Shop {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("users.acl");
         std::fs::write(&file, &secret["acl"]).unwrap();
-        let redis =
-            Redis::start_with(&["--aclfile", file.to_str().unwrap(), "--maxmemory-policy", "noeviction"]);
+        let redis = Redis::start_with(&[
+            "--aclfile",
+            file.to_str().unwrap(),
+            "--appendfsync",
+            "always",
+            "--maxmemory-policy",
+            "noeviction",
+        ]);
         Self { redis, _folder: folder, secret, edition }
     }
 
@@ -292,10 +298,11 @@ async fn a_service_is_denied_what_is_not_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_gives_no_name_reads_with_a_password_and_nobody_comes_in_without() {
+async fn the_reader_reads_and_nobody_comes_in_without_a_password() {
     let shop = Shop::start(passwords::next(None, "", false, random()));
     let password = &shop.secret[&passwords::key(READER, &shop.edition)];
-    let mut reader = connect(&format!("redis://:{password}@127.0.0.1:{}", shop.redis.port())).await.unwrap();
+    let mut reader =
+        connect(&format!("redis://{READER}:{password}@127.0.0.1:{}", shop.redis.port())).await.unwrap();
     for command in
         ["PING", "INFO", "TYPE customer_ids", "SMEMBERS customer_ids", "XRANGE events:order_created - +"]
     {
@@ -338,4 +345,16 @@ async fn both_editions_are_valid_during_a_rotation_and_the_old_one_is_not_afterw
     connect(&url(&both)).await.unwrap();
     assert!(connect(&url(&first)).await.is_err());
     assert!(!shop.secret.contains_key(&format!("crm.{}", first.newest.id)));
+}
+
+/// Redis loads its append-only file as the user `default`, whose rights it checks for what scripts wrote.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_service_wrote_is_there_when_redis_comes_back() {
+    let mut shop = Shop::start(passwords::next(None, "", false, random()));
+    let product = shop.store("product").await;
+    let written = product.append(vec![event(PRODUCT, "created", "p1")]).await.unwrap();
+    shop.redis.crash_and_restart();
+    let product = shop.store("product").await;
+    assert_eq!(product.head().await.unwrap(), written[0].id);
+    assert!(product.entity(PRODUCT, "p1").await.unwrap().is_some());
 }

@@ -11,7 +11,7 @@ pub(super) const REDIS_POD: &str = "shop-redis-0";
 
 impl Cli for Shop {
     async fn run(&self, args: &[&str]) -> Result<String> {
-        let command: Vec<_> = ["redis-cli"].iter().chain(args).copied().collect();
+        let command: Vec<_> = ["redis-cli", "--user", "reader"].iter().chain(args).copied().collect();
         exec(&self.objects(), REDIS_POD, "redis", command).await
     }
 }

@@ -139,7 +139,7 @@ fn container(shop: &ValidShop) -> Container {
             protocol: Some("TCP".to_owned()),
             ..ContainerPort::default()
         }]),
-        // With it, redis-cli in this pod is the reader.
+        // With it, redis-cli in this pod can be the reader.
         env: Some(vec![secret_variable("REDISCLI_AUTH", &password)]),
         volume_mounts: Some(vec![mount((volume::NAME, DATA), false), mount(USERS, true)]),
         resources: Some(pod::resources(&shop.redis.resources)),
@@ -186,8 +186,8 @@ fn probes() -> Probes {
         ..Probe::default()
     };
     Probes::new(
-        &run(&["redis-cli", "ping"]),
-        &run(&["redis-cli", "-e", "ping"]),
+        &run(&["redis-cli", "--user", READER, "ping"]),
+        &run(&["redis-cli", "--user", READER, "-e", "ping"]),
         Rhythm { period: 5, timeout: 5, failures: 2 },
         Rhythm { period: 10, timeout: 10, failures: 6 },
     )

@@ -14,7 +14,7 @@ use crate::{
         passwords::{self, EDITION, Edition, Passwords, ROTATION},
         validate::ValidShop,
     },
-    rights::{self, ADMIN},
+    rights::{self, ADMIN, NOBODY},
     service::Service,
 };
 
@@ -52,7 +52,7 @@ pub(super) fn acl(passwords: &Passwords) -> String {
     let of_services =
         Service::ALL.into_iter().filter_map(|service| Some((service.name(), rights::of_service(service)?)));
     let of_people = rights::of_people().map(|(user, rules)| (user, rules.to_owned()));
-    of_services.chain(of_people).fold(String::new(), |mut file, (user, rules)| {
+    of_services.chain(of_people).fold(format!("{NOBODY}\n"), |mut file, (user, rules)| {
         let editions = [Some(&passwords.newest), passwords.old.as_ref()];
         let hashes: Vec<_> = editions
             .into_iter()
@@ -95,7 +95,11 @@ mod tests {
         assert_eq!(data[&format!("crm.{id}")], format!("redis://crm:{}@shop-redis:6379", of["crm"]));
         assert_eq!(data["admin"], format!("redis://admin:{}@shop-redis:6379", of["admin"]));
         assert!(!data.contains_key(&format!("gateway.{id}")));
-        assert_eq!(data[ACL].lines().count(), 10);
+        assert_eq!(data[ACL].lines().count(), 11);
+        assert!(
+            data[ACL].starts_with("user default reset ") && !NOBODY.contains(" on "),
+            "nobody is `default`"
+        );
         for (user, password) in of {
             assert!(!data[ACL].contains(password.as_str()), "{user}");
             assert!(data[ACL].contains(&hash::whole(password.as_bytes())), "{user}");

@@ -12,9 +12,12 @@ impl Trial {
         serde_json::from_value(self.server.get(SECRET).unwrap()).unwrap()
     }
 
-    /// The users of Redis as the pods of Redis would read them now.
+    /// The users of Redis who have passwords, as the pods of Redis would read them now.
     fn users(&self) -> String {
-        String::from_utf8(self.secret().data.unwrap()["acl"].0.clone()).unwrap()
+        let file = String::from_utf8(self.secret().data.unwrap()["acl"].0.clone()).unwrap();
+        let (nobody, users) = file.split_once('\n').unwrap();
+        assert!(nobody.starts_with("user default "));
+        users.to_owned()
     }
 
     fn rotate(&self, to: &str) {
