@@ -156,12 +156,14 @@ mod tests {
     use super::*;
     use crate::controller::{
         build::tests::{defaults, shop},
-        sources::Sources,
+        sources::{SourceKind, Sources},
         validate::validate,
     };
 
     fn built(spec: &str) -> Vec<Value> {
-        let valid = validate(&shop(spec), &defaults(), &Sources::default()).unwrap();
+        let keys = Some([("url".to_owned(), "hash".to_owned())].into());
+        let found = Sources([((SourceKind::Secret, "redis".to_owned()), keys)].into());
+        let valid = validate(&shop(spec), &defaults(), &found).unwrap();
         network_policies(&valid).iter().map(|policy| serde_json::to_value(policy).unwrap()).collect()
     }
 
