@@ -81,6 +81,21 @@ impl Service {
         }
     }
 
+    /// The streams that its group reads, as the event store names them; none when it has no group.
+    #[must_use]
+    pub fn consumes(self) -> &'static [&'static str] {
+        match self {
+            Self::Inventory => &["order_created", "order_updated", "order_deleted"],
+            Self::Order => {
+                &["inventory_reserved", "inventory_rejected", "billing_created", "billing_deleted"]
+            }
+            Self::Billing => &["order_updated", "billing_created"],
+            Self::Crm => &["customer_created", "customer_deleted", "order_updated"],
+            Self::Notification => &["mail_requested"],
+            Self::Gateway | Self::Customer | Self::Product | Self::ReadModel => &[],
+        }
+    }
+
     /// Whether it talks to Redis. The gateway reaches everything through the other services.
     #[must_use]
     pub fn uses_redis(self) -> bool {

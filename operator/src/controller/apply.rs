@@ -19,6 +19,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tracing::info;
 
 use super::{
+    autoscaling,
     children::{Applied, Children, Live, Prepared, named},
     labels,
     plan::{self, Gate, Ownership, Plan},
@@ -102,6 +103,16 @@ pub enum ApplyError {
         /// Its name.
         name: String,
     },
+    /// The cluster does not know the kind.
+    #[error(
+        "{kind} {name}: this cluster does not know the kind {kind}: install KEDA, or remove the service's autoscaling"
+    )]
+    NotInstalled {
+        /// The kind.
+        kind: String,
+        /// The object's name.
+        name: String,
+    },
     /// It cannot be compared.
     #[error("an object cannot be written as JSON: {0}")]
     Serialize(#[from] serde_json::Error),
@@ -114,6 +125,7 @@ impl ApplyError {
         match self {
             Self::Refused { .. } => "ApplyRefused",
             Self::Foreign { .. } => "NameConflict",
+            Self::NotInstalled { .. } => "KindNotInstalled",
             Self::Serialize(_) => "ApplySerialize",
         }
     }
@@ -150,6 +162,8 @@ pub struct Applier<'a> {
     pub redis_is_external: bool,
     /// Whether Redis may be stopped, if it is to be.
     pub sleep_gate: Gate,
+    /// The names of the Deployments whose number of pods follows their load.
+    pub autoscaled: &'a [String],
 }
 
 /// What all kinds of children have in common.
@@ -253,13 +267,37 @@ impl Applier<'_> {
         applied
     }
 
+    /// All objects of a kind that this cluster may not have.
+    pub(super) async fn where_installed<K: Child>(
+        &self,
+        wanted: Vec<K>,
+        live: Vec<K>,
+        outcome: &mut Outcome,
+    ) -> Vec<K> {
+        let before = outcome.failures.len();
+        let applied = self.all(wanted, live, outcome).await;
+        for failure in &mut outcome.failures[before..] {
+            if let ApplyError::Refused { kind, name, source: kube::Error::Api(status) } = failure
+                && status.code == 404
+            {
+                *failure =
+                    ApplyError::NotInstalled { kind: std::mem::take(kind), name: std::mem::take(name) };
+            }
+        }
+        applied
+    }
+
     /// The services when Redis is ready, the gateway when the others are.
     pub(super) async fn deployments(
         &self,
-        wanted: Vec<Deployment>,
+        mut wanted: Vec<Deployment>,
         live: Vec<Deployment>,
         outcome: &mut Outcome,
     ) -> Vec<Deployment> {
+        for object in wanted.iter_mut().filter(|object| self.autoscaled.contains(&object.name_any())) {
+            let name = object.name_any();
+            autoscaling::leave_replicas(object, named(&live, &name));
+        }
         let shop = &self.owner.name;
         let name_of = |service: Service| labels::object_name(shop, service.name());
         let redis = named(&outcome.children.stateful_sets, &labels::object_name(shop, labels::REDIS));

@@ -12,8 +12,10 @@ use std::marker::PhantomData;
 use k8s_openapi::{
     api::{
         apps::v1::{Deployment, StatefulSet},
+        autoscaling::v2::HorizontalPodAutoscaler,
         core::v1::{PersistentVolumeClaim, Secret, Service, ServiceAccount},
         networking::v1::{Ingress, NetworkPolicy},
+        policy::v1::PodDisruptionBudget,
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
@@ -21,7 +23,7 @@ use kube::{Client, Resource, ResourceExt, runtime::Controller};
 
 use super::{
     apply::{Applier, Outcome},
-    build::{self, BuildError},
+    build::{self, BuildError, scaled_object::ScaledObject},
     fetch::{self, FetchError},
     reconcile::Watched,
     scope::Part,
@@ -124,10 +126,16 @@ children! {
     ingresses: Ingress = ingress::ingresses, listed, all;
     /// The claim of Redis' volume.
     volume_claims: PersistentVolumeClaim = volume::volume_claims, listed, volume_claims;
+    /// One per service that has several pods.
+    disruption_budgets: PodDisruptionBudget = disruption_budget::disruption_budgets, listed, all;
     /// Redis.
     stateful_sets: StatefulSet = redis::stateful_sets, listed, redis;
     /// The nine services.
     deployments: Deployment = deployment::deployments, listed, deployments;
+    /// One per service that is scaled by its CPU.
+    autoscalers: HorizontalPodAutoscaler = autoscaler::autoscalers, listed, all;
+    /// One per service that is scaled by the lag of its group.
+    scaled_objects: ScaledObject = scaled_object::scaled_objects, where_installed, where_installed;
 }
 
 /// The object with this name.

@@ -161,3 +161,20 @@ fn hashes<V>(data: Option<BTreeMap<String, V>>, bytes: impl Fn(&V) -> &[u8]) -> 
     let data = data.unwrap_or_default();
     data.iter().map(|(key, value)| (key.clone(), hash::of_bytes(bytes(value)))).collect()
 }
+
+/// A kind that this cluster may not have: then there is none of it.
+pub(super) async fn where_installed<K>(
+    client: &Client,
+    namespace: &str,
+    shop: &str,
+) -> Result<Vec<K>, FetchError>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+{
+    match listed(client, namespace, shop).await {
+        Err(FetchError::Children { source: kube::Error::Api(status), .. }) if status.code == 404 => {
+            Ok(Vec::new())
+        }
+        found => found,
+    }
+}

@@ -17,6 +17,7 @@
 //! does not grow with the objects, and a shop that cannot be decoded does not stop the watch of the others.
 
 pub mod apply;
+pub mod autoscaling;
 pub mod backoff;
 pub mod build;
 pub mod children;

@@ -178,6 +178,12 @@ async fn steps(
     };
     valid.passwords = passwords(&valid, &live);
     let prepared = build::build(&valid)?;
+    let autoscaled: Vec<_> = valid
+        .services
+        .iter()
+        .filter(|service| service.autoscaling.is_some())
+        .map(|service| labels::object_name(&valid.owner.name, service.service.name()))
+        .collect();
     let applier = Applier {
         client,
         metrics,
@@ -186,6 +192,7 @@ async fn steps(
         ran_once: old.version.is_some(),
         redis_is_external: valid.redis_url.is_some(),
         sleep_gate: sleep_gate(&valid, &live),
+        autoscaled: &autoscaled,
     };
     let mut outcome = applier.apply(prepared, live).await;
     outcome.troubles = troubles(client, &valid.owner, &outcome).await?;

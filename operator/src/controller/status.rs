@@ -220,11 +220,16 @@ fn running(shop: &ValidShop, children: &Children<Applied>) -> Vec<Running> {
             let container = pod.and_then(|pod| {
                 pod.containers.iter().find(|container| container.name == valid.service.name())
             });
+            let rollout = deployment.map(Rollout::from);
             Running {
                 service: valid.service,
                 image: container.and_then(|container| container.image.clone()).unwrap_or_default(),
-                rollout: deployment.map(Rollout::from),
-                desired: valid.replicas,
+                // Where the operator leaves the number to an autoscaler, it is what that one said.
+                desired: match (valid.autoscaling, &rollout) {
+                    (Some(_), Some(rollout)) => rollout.desired,
+                    _ => valid.replicas,
+                },
+                rollout,
             }
         })
         .collect()

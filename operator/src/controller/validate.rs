@@ -10,6 +10,7 @@ use kube::{Resource, ResourceExt};
 
 pub use self::pods::{ValidEnvironment, ValidPod};
 use super::{
+    autoscaling::{self, Autoscaling, AutoscalingError},
     labels,
     passwords::Passwords,
     sources::{self, SourceKind, Sources},
@@ -111,8 +112,10 @@ pub struct ValidRedis {
 pub struct ValidService {
     /// Which one.
     pub service: Service,
-    /// How many pods: none while the shop is hibernated.
+    /// How many pods, with autoscaling the fewest: none while the shop is hibernated.
     pub replicas: i32,
+    /// How the number of pods follows the load.
+    pub autoscaling: Option<Autoscaling>,
     /// The whole image.
     pub image: String,
     /// CPU and memory.
@@ -211,6 +214,14 @@ pub enum ValidateError {
     /// The URL of the Redis that somebody else runs is not there. Nothing could run, so what runs is left alone.
     #[error(transparent)]
     NoRedis(Problem),
+    /// A service cannot be scaled so.
+    #[error("spec.services.{field}.autoscaling: {source}")]
+    Autoscaling {
+        /// The service.
+        field: &'static str,
+        /// What is wrong with it.
+        source: AutoscalingError,
+    },
     /// A port without the type of Service that has one.
     #[error("spec.gateway.service.nodePort needs spec.gateway.service.type NodePort or LoadBalancer")]
     NodePort,
@@ -227,6 +238,7 @@ impl ValidateError {
             Self::Replicas { .. } => "InvalidReplicas",
             Self::NotKubernetes { .. } => "InvalidField",
             Self::NoRedis(problem) => problem.reason(),
+            Self::Autoscaling { .. } => "InvalidAutoscaling",
             Self::NodePort => "InvalidNodePort",
         }
     }
@@ -288,9 +300,18 @@ fn service(
     let version = spec.version.as_ref().unwrap_or(&defaults.version);
     let image = || format!("{registry}/ordershop-{}:{version}", service.name());
     let path = format!("spec.services.{field}");
+    let autoscaling = said
+        .autoscaling
+        .as_ref()
+        .map(|said| autoscaling::of(service, said, spec.redis.external.is_some()))
+        .transpose()
+        .map_err(|source| ValidateError::Autoscaling { field, source })?
+        .filter(|_| !spec.hibernated);
+    let replicas = autoscaling.map_or(said.replicas, |autoscaling| autoscaling.min);
     Ok(ValidService {
         service,
-        replicas: if spec.hibernated { 0 } else { said.replicas },
+        replicas: if spec.hibernated { 0 } else { replicas },
+        autoscaling,
         image: said.image.clone().unwrap_or_else(image),
         resources: resources(said.resources.as_ref(), &path, &SERVICE)?,
         environment: pods::environment(said, &path)?,

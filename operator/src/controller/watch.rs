@@ -3,11 +3,12 @@
 //! The watches carry metadata only: the memory does not grow with the objects. One that fails is tried again by
 //! itself and does not hold up the others.
 
-use std::{collections::HashSet, fmt::Debug};
+use std::{collections::HashSet, fmt::Debug, time::Duration};
 
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, StreamExt, stream};
 use kube::{
     Api, Client, Resource, ResourceExt,
+    api::ListParams,
     core::{NamespaceResourceScope, PartialObjectMeta},
     runtime::{
         Controller, WatchStreamExt,
@@ -20,6 +21,9 @@ use tracing::{debug, warn};
 
 use super::{labels, reconcile::Watched, scope::Part};
 use crate::crd::OrderShop;
+
+/// How often it is looked whether a kind has been installed meanwhile.
+const INSTALLED_PERIOD: Duration = Duration::from_mins(1);
 
 /// A kind of which the operator may list what is its own.
 pub(super) fn listed<K>(controller: Controller<Watched>, client: &Client, part: &Part) -> Controller<Watched>
@@ -62,6 +66,35 @@ pub(super) fn of_redis<K: Resource<DynamicType = ()>>(
 ) -> Controller<Watched> {
     debug!(kind = %K::kind(&()), "not watched: read by its name");
     controller
+}
+
+/// A kind that this cluster may not have: it is watched from when it is there.
+pub(super) fn where_installed<K>(
+    controller: Controller<Watched>,
+    client: &Client,
+    part: &Part,
+) -> Controller<Watched>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Send
+        + 'static,
+{
+    let managed = watcher::Config::default().labels(&labels::managed());
+    let (kinds, objects) = (part.api::<K>(client), metadata::<K>(client, part));
+    let changes = stream::once(installed(kinds)).flat_map(move |()| {
+        watcher(objects.clone(), managed.clone()).default_backoff().modify(slim).touched_objects()
+    });
+    controller.watches_stream(unhindered(changes), shops_of)
+}
+
+/// Waits until the API server knows the kind.
+async fn installed<K: Clone + Debug + DeserializeOwned>(kinds: Api<K>) {
+    while kinds.list_metadata(&ListParams::default().limit(1)).await.is_err() {
+        tokio::time::sleep(INSTALLED_PERIOD).await;
+    }
 }
 
 /// The metadata of one kind of object.

@@ -6,6 +6,7 @@
 //!
 //! Nothing here decides anything: what a loose spec means is settled in [`crate::controller::validate`].
 
+mod autoscaling;
 mod environment;
 mod external;
 mod gateway;
@@ -26,6 +27,7 @@ mod tests;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
+pub use autoscaling::AutoscalingSpec;
 pub use environment::{KeyReference, NameReference, SecretKey, ValueFrom, Variable, VariablesFrom};
 pub use external::ExternalRedis;
 pub use gateway::{GatewayServiceSpec, GatewayServiceType, GatewaySpec};

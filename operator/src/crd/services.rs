@@ -5,12 +5,25 @@ use std::collections::BTreeMap;
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{PodSettings, Quantity, Variable, VariablesFrom};
+use super::{AutoscalingSpec, PodSettings, Quantity, Variable, VariablesFrom};
 use crate::service::Service;
 
 /// The nine services, each by its name.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new(
+    "(!has(self.gateway.autoscaling) || !has(self.gateway.autoscaling.lagPerReplica)) && \
+     (!has(self.customer.autoscaling) || !has(self.customer.autoscaling.lagPerReplica)) && \
+     (!has(self.product.autoscaling) || !has(self.product.autoscaling.lagPerReplica)) && \
+     (!has(self.readModel.autoscaling) || !has(self.readModel.autoscaling.lagPerReplica))"
+).message("autoscaling.lagPerReplica is for services that handle events; gateway, customer, product and readModel have autoscaling.targetCpu"))]
+#[x_kube(validation = Rule::new(
+    "(!has(self.inventory.autoscaling) || !has(self.inventory.autoscaling.targetCpu)) && \
+     (!has(self.order.autoscaling) || !has(self.order.autoscaling.targetCpu)) && \
+     (!has(self.billing.autoscaling) || !has(self.billing.autoscaling.targetCpu)) && \
+     (!has(self.crm.autoscaling) || !has(self.crm.autoscaling.targetCpu)) && \
+     (!has(self.notification.autoscaling) || !has(self.notification.autoscaling.targetCpu))"
+).message("autoscaling.targetCpu is for services that answer requests; inventory, order, billing, crm and notification have autoscaling.lagPerReplica"))]
 pub struct ServicesSpec {
     /// The edge: takes every request from outside.
     #[serde(default)]
@@ -68,6 +81,10 @@ pub struct ServiceSpec {
     #[schemars(range(min = 0, max = 100))]
     pub replicas: i32,
 
+    /// How the number of its pods follows its load. With it `replicas` has no meaning. Default: it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoscaling: Option<AutoscalingSpec>,
+
     /// The whole image, for this service only. Default: made of `spec.image.registry` and `spec.version`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
@@ -107,6 +124,7 @@ impl Default for ServiceSpec {
     fn default() -> Self {
         Self {
             replicas: Self::default_replicas(),
+            autoscaling: None,
             image: None,
             resources: None,
             env: Vec::new(),

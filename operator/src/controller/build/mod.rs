@@ -3,11 +3,14 @@
 //! One file per kind of object. The objects say only what the operator decides: what Kubernetes fills in by
 //! itself is left out, so that it is not fought over.
 
+pub(super) mod autoscaler;
 pub(super) mod deployment;
+pub(super) mod disruption_budget;
 pub(super) mod ingress;
 pub(super) mod network_policy;
 mod pod;
 pub(super) mod redis;
+pub(super) mod scaled_object;
 pub(super) mod secret;
 pub(super) mod service;
 pub(super) mod service_account;

@@ -7,8 +7,12 @@ use k8s_openapi::{
     api::core::v1::{
         Capabilities, Container, EnvVar, EnvVarSource, LocalObjectReference, PodSecurityContext, PodSpec,
         PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecretKeySelector, SecurityContext,
+        TopologySpreadConstraint,
     },
-    apimachinery::pkg::{api::resource::Quantity as ApiQuantity, apis::meta::v1::ObjectMeta},
+    apimachinery::pkg::{
+        api::resource::Quantity as ApiQuantity,
+        apis::meta::v1::{LabelSelector, ObjectMeta},
+    },
 };
 
 use crate::{
@@ -63,7 +67,10 @@ pub(super) fn template(
             node_selector: (!said.node_selector.is_empty()).then(|| said.node_selector.clone()),
             tolerations: some(said.tolerations.clone()),
             affinity: said.affinity.clone(),
-            topology_spread_constraints: some(said.topology_spread_constraints.clone()),
+            topology_spread_constraints: Some(match &said.topology_spread_constraints[..] {
+                [] => vec![over_nodes(shop, component)],
+                said => said.to_vec(),
+            }),
             priority_class_name: said.priority_class_name.clone(),
             security_context: Some(PodSecurityContext {
                 run_as_non_root: Some(true),
@@ -98,6 +105,22 @@ pub(super) fn template(
 /// A list that is left out when it is empty, as the API server does.
 pub(super) fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
     (!list.is_empty()).then_some(list)
+}
+
+/// Of several pods each on another node, as far as that is possible; the pods of a rollout are counted by
+/// themselves.
+fn over_nodes(shop: &ValidShop, component: &str) -> TopologySpreadConstraint {
+    TopologySpreadConstraint {
+        max_skew: 1,
+        topology_key: "kubernetes.io/hostname".to_owned(),
+        when_unsatisfiable: "ScheduleAnyway".to_owned(),
+        label_selector: Some(LabelSelector {
+            match_labels: Some(labels::selector(&shop.owner.name, component)),
+            ..LabelSelector::default()
+        }),
+        match_label_keys: Some(vec!["pod-template-hash".to_owned()]),
+        ..TopologySpreadConstraint::default()
+    }
 }
 
 /// CPU and memory as a container has them.

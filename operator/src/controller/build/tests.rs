@@ -29,6 +29,10 @@ pub(crate) fn shop(spec: &str) -> OrderShop {
     shop
 }
 
+pub(super) fn valid(spec: &str) -> ValidShop {
+    validate::validate(&shop(spec), &defaults(), &Sources::default()).unwrap()
+}
+
 pub(super) fn built(spec: &str) -> Children<Prepared> {
     built_with(spec, &Sources::default())
 }

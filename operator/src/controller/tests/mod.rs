@@ -1,6 +1,7 @@
 //! Which requests a reconciliation makes, proven against an API server that records all of them.
 
 mod passwords;
+mod scaling;
 mod server;
 mod spec;
 mod start;
@@ -27,12 +28,15 @@ use crate::metrics::Metrics;
 const SHOP: &str = "ordershops/shop";
 
 /// The reads of every reconciliation: the shop, then one list per kind.
-const READS: [&str; 9] = [
+const READS: [&str; 12] = [
     "GET deployments",
+    "GET horizontalpodautoscalers",
     "GET ingresses",
     "GET networkpolicies",
     "GET ordershops/shop",
     "GET persistentvolumeclaims",
+    "GET poddisruptionbudgets",
+    "GET scaledobjects",
     "GET secrets/shop-redis",
     "GET serviceaccounts",
     "GET services",

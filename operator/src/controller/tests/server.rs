@@ -22,6 +22,8 @@ struct State {
     requests: Vec<String>,
     /// Paths whose writes are refused, and how.
     refused: BTreeMap<String, (u16, Value)>,
+    /// Kinds that are not installed.
+    unknown: Vec<String>,
     version: u64,
 }
 
@@ -86,6 +88,11 @@ impl Server {
         self.state().refused.insert(path.to_owned(), (code, answer));
     }
 
+    /// From now on this kind is not installed.
+    pub(super) fn does_not_know(&self, kind: &str) {
+        self.state().unknown.push(kind.to_owned());
+    }
+
     /// Lets all workloads of a kind come up, as their controllers would.
     pub(super) fn run(&self, kind: &str) {
         for (path, object) in &mut self.state().objects {
@@ -105,6 +112,9 @@ impl State {
     fn answer(&mut self, method: &str, uri: &http::Uri, body: Value) -> (u16, Value) {
         let (_, path) = uri.path().split_once("/namespaces/ns/").unwrap();
         self.requests.push(format!("{method} {path}"));
+        if self.unknown.iter().any(|kind| path.split('/').next() == Some(kind)) {
+            return status(404, "NotFound");
+        }
         let (object, subresource) = match path.splitn(3, '/').collect::<Vec<_>>()[..] {
             [kind] if method == "GET" => return (200, self.list(kind, uri.query().unwrap_or_default())),
             [kind, name] => (format!("{kind}/{name}"), None),

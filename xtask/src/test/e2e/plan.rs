@@ -26,6 +26,7 @@ pub(super) const PROGRAMS: [Program; 11] = [
     program("rollout", 1),
     // Its operators are the only ones.
     program("life", 1),
+    program("scaling", 1),
     program("shared", 1),
     program("chart", 1),
 ];
