@@ -4,7 +4,7 @@ ORDERSHOP_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/ordershop
 CARGO_TARGET_DIR ?= $(ORDERSHOP_CACHE)/target
 export ORDERSHOP_CACHE CARGO_TARGET_DIR
 
-.PHONY: up demo faults test e2e bench down
+.PHONY: up demo faults test e2e plugin bench down
 
 up: ## A cluster with a whole shop on it; prints the URL
 	@cargo xtask up
@@ -20,6 +20,9 @@ test: ## Everything that can be checked, the cluster included
 
 e2e: ## The operator on the real cluster: `make e2e FULL=1` runs the long tests too, `ONLY=text` some
 	@cargo xtask e2e $(if $(FULL),--full) $(if $(ONLY),--only $(ONLY))
+
+plugin: ## `kubectl ordershop`: `make plugin TO=/usr/local/bin`
+	@cargo xtask plugin $(if $(TO),--to $(TO))
 
 bench: ## The event store beside raw Redis commands: `make bench ARGS="append --rounds 3"`
 	@cargo xtask bench $(ARGS)

@@ -21,6 +21,11 @@ pub(crate) fn operator() -> Result<PathBuf> {
     build(&["ordershop-operator".to_owned()])
 }
 
+/// Builds the kubectl plugin; the folder of the binary.
+pub(crate) fn plugin() -> Result<PathBuf> {
+    build(&["kubectl-ordershop".to_owned()])
+}
+
 fn build(packages: &[String]) -> Result<PathBuf> {
     let host = host_triple()?;
     let target = cache::target_dir()?;

@@ -10,6 +10,7 @@ mod cluster;
 mod demo;
 mod faults;
 mod images;
+mod plugin;
 mod servers;
 mod step;
 mod test;
@@ -35,6 +36,8 @@ enum Command {
     Kubectl(tools::PassThrough),
     /// Run helm on the local cluster
     Helm(tools::PassThrough),
+    /// Build `kubectl ordershop` and put it where kubectl finds it
+    Plugin(plugin::Args),
     /// Redis and the nine services on this machine, without a cluster, until Ctrl-C
     Demo(demo::Args),
     /// Format, licences, lints, documentation, generated files
@@ -63,6 +66,7 @@ fn main() -> anyhow::Result<()> {
         Command::Images(args) => images::run(args),
         Command::Kubectl(args) => tools::kubectl(args),
         Command::Helm(args) => tools::helm(args),
+        Command::Plugin(args) => plugin::run(args),
         Command::Demo(args) => demo::run(&args),
         Command::Check => check::run(),
         Command::Generate => check::generate(),

@@ -1,10 +1,10 @@
 //! The way to a shop's gateway, whatever the type of its Service is.
 
-use super::forward::Forward;
 use super::shop::Shop;
 use crate::classic::{Client, Customer};
 use crate::deadline::eventually;
 use anyhow::Result;
+use pod_forward::Forward;
 use std::time::Duration;
 
 const PORT: u16 = 5000;
@@ -12,8 +12,9 @@ const PORT: u16 = 5000;
 impl Shop {
     /// A URL on this machine that leads to the gateway for as long as the shop lives.
     pub async fn url(&self) -> Result<String> {
-        let open = || Forward::open(self.objects(), Self::selector("gateway"), PORT);
-        Ok(self.forward.get_or_try_init(open).await?.url())
+        let say = |error| eprintln!("     {error}");
+        let open = || Forward::open(self.objects(), Self::selector("gateway"), PORT, say);
+        Ok(format!("http://{}", self.forward.get_or_try_init(open).await?.address()))
     }
 
     /// A client of the gateway.

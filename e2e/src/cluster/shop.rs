@@ -17,7 +17,7 @@ const MANAGER: &str = "e2e";
 pub struct Shop {
     pub(super) client: Client,
     pub(super) namespace: String,
-    pub(super) forward: tokio::sync::OnceCell<super::forward::Forward>,
+    pub(super) forward: tokio::sync::OnceCell<pod_forward::Forward>,
 }
 
 /// The `OrderShop`s of a namespace.

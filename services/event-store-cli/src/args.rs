@@ -1,4 +1,4 @@
-//! The command line.
+//! The command line. Each struct is a part of it that another program's command line can take in.
 
 use crate::exit::CODES;
 use crate::{kinds, when};
@@ -9,19 +9,21 @@ use std::path::PathBuf;
 /// Look at an event store on Redis Streams, and mend it.
 #[derive(Debug, Parser)]
 #[command(name = "eventstore", version, after_help = CODES, max_term_width = 100)]
-pub(crate) struct Args {
+pub struct Args {
+    /// Which store
     #[command(flatten)]
-    pub(crate) server: Server,
+    pub server: Server,
     /// Print JSON for programs instead of tables for people
     #[arg(long, global = true, help_heading = "Store and output")]
-    pub(crate) json: bool,
+    pub json: bool,
+    /// What to do
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub command: Command,
 }
 
 /// Which store.
 #[derive(Debug, ClapArgs)]
-pub(crate) struct Server {
+pub struct Server {
     /// The server: `redis://[user:password@]host:port[/db]`; several nodes of a Redis Cluster with commas
     #[arg(
         long,
@@ -33,7 +35,7 @@ pub(crate) struct Server {
         default_value = "redis://127.0.0.1:6379",
         value_name = "URL"
     )]
-    pub(crate) url: Vec<String>,
+    pub url: Vec<String>,
     /// The URLs are those of sentinels, which watch the store's master under this name
     #[arg(
         long,
@@ -42,7 +44,7 @@ pub(crate) struct Server {
         env = "EVENTSTORE_SENTINEL",
         value_name = "NAME"
     )]
-    pub(crate) sentinel: Option<String>,
+    pub sentinel: Option<String>,
     /// How the store's keys are named: `tagged` on Redis Cluster
     #[arg(
         long,
@@ -52,12 +54,23 @@ pub(crate) struct Server {
         value_enum,
         default_value_t = LayoutName::Plain
     )]
-    pub(crate) layout: LayoutName,
+    pub layout: LayoutName,
 }
 
+impl Server {
+    /// A standalone server in the plain layout.
+    #[must_use]
+    pub fn standalone(url: String) -> Self {
+        Self { url: vec![url], sentinel: None, layout: LayoutName::Plain }
+    }
+}
+
+/// How the store's keys are named.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum LayoutName {
+pub enum LayoutName {
+    /// Names as they are; one server.
     Plain,
+    /// What belongs to one family shares a slot of Redis Cluster.
     Tagged,
 }
 
@@ -70,8 +83,9 @@ impl From<LayoutName> for Layout {
     }
 }
 
+/// What can be done.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Command {
+pub enum Command {
     /// The streams of the log
     #[command(after_help = "Example:\n  eventstore streams --bytes")]
     Streams {
@@ -141,59 +155,62 @@ pub(crate) enum Command {
     Doctor,
 }
 
+/// Which pending entries.
 #[derive(Debug, ClapArgs)]
-pub(crate) struct Pending {
+pub struct Pending {
     /// The group
-    pub(crate) group: String,
+    pub group: String,
     /// Entries of this stream only
     #[arg(long, value_parser = stream)]
-    pub(crate) stream: Option<StreamName>,
+    pub stream: Option<StreamName>,
     /// Entries of this consumer only
     #[arg(long)]
-    pub(crate) consumer: Option<String>,
+    pub consumer: Option<String>,
     /// At most so many
     #[arg(long, default_value_t = 100, value_parser = at_least_one)]
-    pub(crate) limit: usize,
+    pub limit: usize,
     /// Those after this id: the next page
     #[arg(long, default_value = "0-0")]
-    pub(crate) after: Id,
+    pub after: Id,
 }
 
+/// Which events.
 #[derive(Debug, ClapArgs)]
-pub(crate) struct Tail {
+pub struct Tail {
     /// Events of these streams only
     #[arg(long, value_parser = stream, value_name = "STREAM")]
-    pub(crate) stream: Vec<StreamName>,
+    pub stream: Vec<StreamName>,
     /// Events with these actions only
     #[arg(long, value_name = "ACTION")]
-    pub(crate) action: Vec<String>,
+    pub action: Vec<String>,
     /// Events of entities of this kind only
     #[arg(long)]
-    pub(crate) kind: Option<String>,
+    pub kind: Option<String>,
     /// Events of the entity with this id only
     #[arg(long, value_name = "ID")]
-    pub(crate) entity: Option<String>,
+    pub entity: Option<String>,
     /// Events from there on: an id, a time (2026-11-22T20:00:00Z), or a span before now (90s, 10m, 2h, 7d)
     #[arg(long, value_parser = when::since)]
-    pub(crate) since: Option<Id>,
+    pub since: Option<Id>,
     /// The last so many; default 10, or all with --since
     #[arg(short = 'n', long, value_parser = at_least_one)]
-    pub(crate) number: Option<usize>,
+    pub number: Option<usize>,
     /// Go on with the events that come, until Ctrl-C; streams that begin later are found within seconds
     #[arg(short, long)]
-    pub(crate) follow: bool,
+    pub follow: bool,
     /// Whole states, not only their beginnings
     #[arg(long)]
-    pub(crate) full: bool,
+    pub full: bool,
 }
 
+/// Looking at dead letters, and giving them back.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Dead {
-    /// The dead letters of a group, in the order of their parking
-    #[command(after_help = "Example:\n  eventstore dead list audit")]
+pub enum Dead {
+    /// The dead letters of a group, or of all, in the order of their parking
+    #[command(after_help = "Example:\n  eventstore dead list\n  eventstore dead list audit")]
     List {
-        /// The group
-        group: String,
+        /// This group's only
+        group: Option<String>,
         /// At most so many
         #[arg(long, default_value_t = 100, value_parser = at_least_one)]
         limit: usize,
@@ -213,88 +230,98 @@ pub(crate) enum Dead {
     Replay(Replay),
 }
 
+/// Which dead letters are given back.
 #[derive(Debug, ClapArgs)]
-pub(crate) struct Replay {
+pub struct Replay {
     /// The group
-    pub(crate) group: String,
+    pub group: String,
+    /// Which of them
     #[command(flatten)]
-    pub(crate) which: Which,
+    pub which: Which,
     /// Say what would be given back, and do nothing
     #[arg(long)]
-    pub(crate) dry_run: bool,
+    pub dry_run: bool,
     /// Do not ask
     #[arg(long, conflicts_with = "dry_run")]
-    pub(crate) yes: bool,
+    pub yes: bool,
 }
 
+/// One of these, and not two.
 #[derive(Debug, ClapArgs)]
 #[group(required = true, multiple = false)]
-pub(crate) struct Which {
+pub struct Which {
     /// All of them
     #[arg(long)]
-    pub(crate) all: bool,
+    pub all: bool,
     /// These letters, by their ids
     #[arg(long, value_name = "ID")]
-    pub(crate) letter: Vec<Id>,
+    pub letter: Vec<Id>,
     /// Those of an entity (`account/42`) or another ordering key
     #[arg(long)]
-    pub(crate) key: Option<String>,
+    pub key: Option<String>,
 }
 
+/// Which group goes on.
 #[derive(Debug, ClapArgs)]
-pub(crate) struct Accept {
+pub struct Accept {
     /// The group
-    pub(crate) group: String,
+    pub group: String,
     /// Do not ask
     #[arg(long)]
-    pub(crate) yes: bool,
+    pub yes: bool,
 }
 
+/// What may go.
 #[derive(Debug, ClapArgs)]
-pub(crate) struct Trim {
+pub struct Trim {
     /// These streams only
     #[arg(long, value_parser = stream, value_name = "STREAM")]
-    pub(crate) stream: Vec<StreamName>,
+    pub stream: Vec<StreamName>,
     /// Keep everything from there on: an id, a time, or a span before now (30d)
     #[arg(long, value_parser = when::since)]
-    pub(crate) before: Option<Id>,
+    pub before: Option<Id>,
     /// Trim streams that nobody reads, too
     #[arg(long)]
-    pub(crate) unread: bool,
+    pub unread: bool,
     /// Say what would go, and do nothing
     #[arg(long)]
-    pub(crate) dry_run: bool,
+    pub dry_run: bool,
     /// Do not ask
     #[arg(long, conflicts_with = "dry_run")]
-    pub(crate) yes: bool,
+    pub yes: bool,
 }
 
+/// The kinds of entities.
 #[derive(Debug, ClapArgs)]
-pub(crate) struct Kinds {
+pub struct Kinds {
     /// A kind of entities: `account`, `account:lists=tags:indexes=owner`, `account/mandate` for one whose
     /// events stand in another's streams
     #[arg(long, value_parser = kinds::parse, env = "EVENTSTORE_KINDS", value_delimiter = ' ')]
-    pub(crate) kind: Vec<Kind>,
+    pub kind: Vec<Kind>,
 }
 
+/// What is read into the store.
 #[derive(Debug, ClapArgs)]
-pub(crate) struct Import {
+pub struct Import {
     /// The file
-    pub(crate) file: PathBuf,
+    pub file: PathBuf,
+    /// The kinds
     #[command(flatten)]
-    pub(crate) kinds: Kinds,
+    pub kinds: Kinds,
     /// Say what would be imported, and write nothing
     #[arg(long)]
-    pub(crate) dry_run: bool,
+    pub dry_run: bool,
 }
 
+/// What is compared.
 #[derive(Debug, ClapArgs)]
-pub(crate) struct Verify {
+pub struct Verify {
+    /// The kinds
     #[command(flatten)]
-    pub(crate) kinds: Kinds,
+    pub kinds: Kinds,
     /// Write anew from the log what differs
     #[arg(long)]
-    pub(crate) rebuild: bool,
+    pub rebuild: bool,
 }
 
 fn stream(text: &str) -> Result<StreamName, String> {

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 /// The table of codes as the help shows it.
-pub(crate) const CODES: &str = "\
+pub const CODES: &str = "\
 Exit codes:
   0  done
   1  something is wrong: doctor has a warning or worse, verify found a difference
@@ -16,7 +16,8 @@ Exit codes:
 
 /// A command that did what it was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Done {
+pub enum Done {
+    /// It did.
     Fine,
     /// It was asked whether something is wrong, and there is.
     Wrong,
@@ -24,13 +25,17 @@ pub(crate) enum Done {
 
 /// A command that did not.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Failure {
+pub enum Failure {
+    /// The command line makes no sense, or nobody is there to answer.
     #[error("{0}")]
     Usage(String),
+    /// The server is not there, or unfit.
     #[error("{0}")]
     Server(String),
+    /// What was named is not there.
     #[error("{0}")]
     NotFound(String),
+    /// It failed on the way.
     #[error("{0}")]
     Failed(String),
     /// Nobody reads the output any more, or it cannot be written.
@@ -62,8 +67,9 @@ impl From<AppendError> for Failure {
     }
 }
 
-/// The code, after telling people why.
-pub(crate) fn code(result: Result<Done, Failure>) -> ExitCode {
+/// The code, after telling people why, in the name of the program.
+#[must_use]
+pub fn code(program: &str, result: Result<Done, Failure>) -> ExitCode {
     let failure = match result {
         Ok(Done::Fine) => return ExitCode::SUCCESS,
         Ok(Done::Wrong) => return ExitCode::from(1),
@@ -72,11 +78,19 @@ pub(crate) fn code(result: Result<Done, Failure>) -> ExitCode {
         Err(failure) => failure,
     };
     // Nothing is left to tell it to when this fails too.
-    let _ = writeln!(io::stderr(), "eventstore: {}", crate::output::plain(&failure.to_string()));
-    ExitCode::from(match failure {
-        Failure::Usage(_) => 2,
-        Failure::Server(_) => 3,
-        Failure::NotFound(_) => 4,
-        Failure::Failed(_) | Failure::Output(_) => 5,
-    })
+    let _ = writeln!(io::stderr(), "{program}: {}", crate::output::plain(&failure.to_string()));
+    ExitCode::from(failure.code())
+}
+
+impl Failure {
+    /// The program's exit code after this.
+    #[must_use]
+    pub fn code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 2,
+            Self::Server(_) => 3,
+            Self::NotFound(_) => 4,
+            Self::Failed(_) | Self::Output(_) => 5,
+        }
+    }
 }

@@ -6,24 +6,30 @@ use serde::Serialize;
 use std::fmt::{Display, Write as _};
 use std::io::{self, IsTerminal, StdoutLock, Write};
 
-/// Where the answer goes.
-pub(crate) struct Out {
+/// Where the answer goes: stdout.
+pub struct Out {
     stdout: StdoutLock<'static>,
-    pub(crate) json: bool,
+    /// Whether it is for programs.
+    pub json: bool,
     coloured: bool,
 }
 
 /// A column of a table: texts to the left, numbers to the right.
-pub(crate) enum Column {
+pub enum Column {
+    /// To the left.
     Text(&'static str),
+    /// To the right.
     Number(&'static str),
 }
 
 /// Colours by meaning.
 #[derive(Clone, Copy)]
-pub(crate) enum Colour {
+pub enum Colour {
+    /// Something is broken.
     Bad,
+    /// Something should be looked at.
     Odd,
+    /// Background.
     Calm,
 }
 
@@ -33,58 +39,69 @@ fn wants_colour(is_terminal: bool) -> bool {
         && std::env::var_os("TERM").is_none_or(|v| v != "dumb")
 }
 
-pub(crate) fn stderr_is_coloured() -> bool {
+/// Whether people read stderr on a terminal with colours.
+#[must_use]
+pub fn stderr_is_coloured() -> bool {
     wants_colour(io::stderr().is_terminal())
 }
 
 impl Out {
-    pub(crate) fn new(json: bool) -> Self {
+    /// To stdout.
+    #[must_use]
+    pub fn new(json: bool) -> Self {
         let coloured = wants_colour(io::stdout().is_terminal());
         Self { stdout: io::stdout().lock(), json, coloured }
     }
 
     /// A line for people.
-    pub(crate) fn line(&mut self, text: impl Display) -> io::Result<()> {
+    pub fn line(&mut self, text: impl Display) -> io::Result<()> {
         writeln!(self.stdout, "{}", plain(&text.to_string()))?;
         self.stdout.flush()
     }
 
     /// A line for people that begins with a coloured word.
-    pub(crate) fn marked(&mut self, colour: Colour, word: &str, text: &str) -> io::Result<()> {
+    pub fn marked(&mut self, colour: Colour, word: &str, text: &str) -> io::Result<()> {
         let (begin, end) = if self.coloured { (code(colour), "\x1b[0m") } else { ("", "") };
         writeln!(self.stdout, "{begin}{}{end}{}", plain(word), plain(text))?;
         self.stdout.flush()
     }
 
     /// A line for programs.
-    pub(crate) fn value(&mut self, value: &impl Serialize) -> io::Result<()> {
+    pub fn value(&mut self, value: &impl Serialize) -> io::Result<()> {
         let text = serde_json::to_string(value).map_err(io::Error::other)?;
         writeln!(self.stdout, "{}", plain_json(&text))?;
         self.stdout.flush()
     }
 
-    pub(crate) fn table(&mut self, columns: &[Column], rows: Vec<Vec<String>>) -> io::Result<()> {
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING);
-        table.set_header(columns.iter().map(|c| match c {
-            Column::Text(name) | Column::Number(name) => *name,
-        }));
-        for row in rows {
-            table.add_row(row.iter().map(|text| Cell::new(plain(text))));
-        }
-        for (column, kind) in table.column_iter_mut().zip(columns) {
-            column.set_padding((0, 2));
-            if matches!(kind, Column::Number(_)) {
-                column.set_cell_alignment(CellAlignment::Right);
-            }
-        }
-        writeln!(self.stdout, "{}", table.trim_fmt())?;
+    /// A table for people.
+    pub fn table(&mut self, columns: &[Column], rows: Vec<Vec<String>>) -> io::Result<()> {
+        self.stdout.write_all(table(columns, rows).as_bytes())?;
         self.stdout.flush()
     }
 }
 
+/// A table as text, odd characters written out.
+#[must_use]
+pub fn table(columns: &[Column], rows: Vec<Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(columns.iter().map(|c| match c {
+        Column::Text(name) | Column::Number(name) => *name,
+    }));
+    for row in rows {
+        table.add_row(row.iter().map(|text| Cell::new(plain(text))));
+    }
+    for (column, kind) in table.column_iter_mut().zip(columns) {
+        column.set_padding((0, 2));
+        if matches!(kind, Column::Number(_)) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    format!("{}\n", table.trim_fmt())
+}
+
 /// A remark beside the output, for people.
-pub(crate) fn remark(text: &str) {
+pub fn remark(text: &str) {
     // Nobody may be there to read it; the output says all that counts.
     let _ = writeln!(io::stderr(), "{}", plain(text));
 }
@@ -104,7 +121,8 @@ fn is_odd(c: char) -> bool {
 }
 
 /// The text with odd characters written out: `\u{1b}`.
-pub(crate) fn plain(text: &str) -> String {
+#[must_use]
+pub fn plain(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         if is_odd(c) {
@@ -131,12 +149,14 @@ fn plain_json(json: &str) -> String {
 }
 
 /// A number, or what stands for one that nobody knows.
-pub(crate) fn known(value: Option<impl Display>) -> String {
+#[must_use]
+pub fn known(value: Option<impl Display>) -> String {
     value.map_or_else(|| "unknown".to_owned(), |v| v.to_string())
 }
 
 /// A value, or a dash for one that there is none of.
-pub(crate) fn any(value: Option<impl Display>) -> String {
+#[must_use]
+pub fn any(value: Option<impl Display>) -> String {
     value.map_or_else(|| "-".to_owned(), |v| v.to_string())
 }
 

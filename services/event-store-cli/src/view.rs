@@ -29,8 +29,9 @@ pub(crate) fn event(event: &Event) -> Value {
     })
 }
 
-pub(crate) fn letter(letter: &DeadLetter) -> Value {
+pub(crate) fn letter(group: &str, letter: &DeadLetter) -> Value {
     json!({
+        "group": group,
         "letter": letter.letter,
         "stream": letter.stream,
         "id": letter.id,
@@ -43,7 +44,7 @@ pub(crate) fn letter(letter: &DeadLetter) -> Value {
 }
 
 /// With its fields: a text, or the bytes where it is none.
-pub(crate) fn whole_letter(dead: &DeadLetter) -> Value {
+pub(crate) fn whole_letter(group: &str, dead: &DeadLetter) -> Value {
     let field = |(name, value): &(Vec<u8>, Vec<u8>)| {
         let name = String::from_utf8_lossy(name);
         match std::str::from_utf8(value) {
@@ -51,7 +52,7 @@ pub(crate) fn whole_letter(dead: &DeadLetter) -> Value {
             Err(_) => json!({ "name": name, "bytes": value }),
         }
     };
-    let mut value = letter(dead);
+    let mut value = letter(group, dead);
     value["raw"] = dead.raw.iter().map(field).collect();
     value
 }

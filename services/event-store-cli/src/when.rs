@@ -5,7 +5,8 @@ use event_store::Id;
 use jiff::{SignedDuration, Timestamp};
 
 /// Milliseconds since the Unix epoch as `2026-11-22T20:34:22.123Z`.
-pub(crate) fn time(ms: u64) -> String {
+#[must_use]
+pub fn time(ms: u64) -> String {
     i64::try_from(ms)
         .ok()
         .and_then(|ms| Timestamp::from_millisecond(ms).ok())
@@ -13,7 +14,8 @@ pub(crate) fn time(ms: u64) -> String {
 }
 
 /// A span as people say it, to two parts: `1m 30s`.
-pub(crate) fn span(ms: u64) -> String {
+#[must_use]
+pub fn span(ms: u64) -> String {
     const UNITS: [(u64, &str); 4] = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
     let Some(at) = UNITS.iter().position(|(size, _)| ms >= *size) else { return format!("{ms}ms") };
     let (size, name) = UNITS[at];

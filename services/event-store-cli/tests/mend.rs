@@ -42,6 +42,8 @@ async fn a_replayed_letter_is_handled_again_and_one_that_is_none_any_more_is_not
         (&letters[0]["stream"], &letters[0]["keys"][0]),
         (&"account_opened".into(), &"account/42".into())
     );
+    assert_eq!(letters[0]["group"], "audit");
+    assert_eq!(s.run(&["dead", "list", "--json"]).json(), letters, "of all groups: there is no other one");
     let whole = s.run(&["dead", "show", "audit", letter, "--json"]).json();
     assert!(whole["raw"].as_array().unwrap().iter().any(|f| f["name"] == "entity"), "{whole}");
     let replayed = s.run(&["dead", "replay", "audit", "--key", "account/42", "--yes", "--json"]).json();

@@ -178,3 +178,18 @@ async fn a_history_costs_as_many_reads_as_the_entity_has_events_however_long_the
     let history = s.store.inspect().history(&streams, Some("account"), "1").await.unwrap();
     assert_eq!(what(&history), whole);
 }
+
+#[tokio::test]
+async fn every_server_tells_of_its_memory_and_its_disk() {
+    let s = server().await;
+    let servers = s.store.inspect().servers().await.unwrap();
+    assert!(!servers.is_empty());
+    for told in servers {
+        assert!(told.memory_bytes.is_some_and(|bytes| bytes > 100_000), "{told:?}");
+        assert_eq!((told.memory_limit_bytes, told.append_only), (None, Some(true)), "{told:?}");
+        assert!(
+            told.version.is_some() && told.fsync.is_some() && told.last_write_ok == Some(true),
+            "{told:?}"
+        );
+    }
+}

@@ -215,7 +215,11 @@ fn network(name: &str) -> Result<String> {
 /// kubectl and helm keep even their caches out of the user's home.
 pub(crate) fn set_client_env(command: &mut Command, name: &str) -> Result<()> {
     let cache = cache::dir()?;
+    // kubectl finds its plugins in PATH.
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::iter::once(cache.join("bin")).chain(std::env::split_paths(&path));
     command
+        .env("PATH", std::env::join_paths(folders)?)
         .env("KUBECONFIG", kubeconfig_of(name)?)
         .env("KUBECACHEDIR", cache.join("clients/kubectl"))
         .env("HELM_CACHE_HOME", cache.join("clients/helm/cache"))

@@ -5,13 +5,13 @@ use crate::args::{Dead, Replay, Server, Which};
 use crate::exit::{Done, Failure};
 use crate::output::{Column, Out, remark};
 use crate::{connect, view, when};
-use event_store::{DeadLetter, DeadLetters, EventStore, GivenBack, Id, Layout, Select};
+use event_store::{DeadLetter, DeadLetters, EventStore, GivenBack, Id, Layout, Select, StreamName};
 use serde_json::json;
 use std::collections::BTreeSet;
 
 pub(super) async fn run(server: &Server, dead: Dead, out: &mut Out) -> Result<Done, Failure> {
     match dead {
-        Dead::List { group, limit } => list(server, &group, limit, out).await,
+        Dead::List { group, limit } => list(server, group.as_deref(), limit, out).await,
         Dead::Show { group, letter } => show(server, &group, letter, out).await,
         Dead::Replay(args) => replay(server, &args, out).await,
     }
@@ -19,33 +19,53 @@ pub(super) async fn run(server: &Server, dead: Dead, out: &mut Out) -> Result<Do
 
 /// A group's dead letters: together in the plain layout, apart by family in the tagged one.
 async fn boxes(store: &EventStore, server: &Server, group: &str) -> Result<Vec<DeadLetters>, Failure> {
-    let streams = super::streams_of(store, group).await?;
+    Ok(boxes_of(store, server, group, &super::streams_of(store, group).await?))
+}
+
+fn boxes_of(store: &EventStore, server: &Server, group: &str, streams: &[StreamName]) -> Vec<DeadLetters> {
     let families: BTreeSet<&str> = match Layout::from(server.layout) {
         Layout::Plain => [""].into(),
-        _ => streams.iter().map(event_store::StreamName::family).collect(),
+        _ => streams.iter().map(StreamName::family).collect(),
     };
-    Ok(families.into_iter().map(|family| store.dead_letters(group, family)).collect())
+    families.into_iter().map(|family| store.dead_letters(group, family)).collect()
 }
 
-async fn letters(boxes: &[DeadLetters], limit: usize) -> Result<Vec<DeadLetter>, Failure> {
-    let mut letters = Vec::new();
-    for letter_box in boxes {
-        letters.extend(letter_box.list(Id::ZERO, limit).await?);
+/// The boxes of one group, or of all of them, each with its group's name.
+async fn boxes_by_group(
+    store: &EventStore,
+    server: &Server,
+    group: Option<&str>,
+) -> Result<Vec<(String, DeadLetters)>, Failure> {
+    if let Some(group) = group {
+        let boxes = boxes(store, server, group).await?;
+        return Ok(boxes.into_iter().map(|letter_box| (group.to_owned(), letter_box)).collect());
     }
-    letters.sort_by_key(|l| l.letter);
-    letters.truncate(limit);
-    Ok(letters)
+    let mut all = Vec::new();
+    for found in store.inspect().groups(&store.streams().await?).await? {
+        let streams: Vec<StreamName> = found.streams.into_iter().map(|s| s.stream).collect();
+        let boxes = boxes_of(store, server, &found.group, &streams);
+        all.extend(boxes.into_iter().map(|letter_box| (found.group.clone(), letter_box)));
+    }
+    Ok(all)
 }
 
-async fn list(server: &Server, group: &str, limit: usize, out: &mut Out) -> Result<Done, Failure> {
+async fn list(server: &Server, group: Option<&str>, limit: usize, out: &mut Out) -> Result<Done, Failure> {
     let store = connect::look(server).await?;
-    let boxes = boxes(&store, server, group).await?;
-    let letters = letters(&boxes, limit).await?;
+    let boxes = boxes_by_group(&store, server, group).await?;
+    let (mut letters, mut count) = (Vec::new(), 0);
+    for (group, letter_box) in &boxes {
+        count += letter_box.count().await?;
+        let page = letter_box.list(Id::ZERO, limit).await?;
+        letters.extend(page.into_iter().map(|letter| (group.as_str(), letter)));
+    }
+    letters.sort_by_key(|(_, l)| l.letter);
+    letters.truncate(limit);
     if out.json {
-        out.value(&letters.iter().map(view::letter).collect::<Vec<_>>())?;
+        out.value(&letters.iter().map(|(group, letter)| view::letter(group, letter)).collect::<Vec<_>>())?;
         return Ok(Done::Fine);
     }
     let columns = [
+        Column::Text("GROUP"),
         Column::Text("LETTER"),
         Column::Text("STREAM"),
         Column::Text("ENTRY"),
@@ -54,8 +74,9 @@ async fn list(server: &Server, group: &str, limit: usize, out: &mut Out) -> Resu
         Column::Text("KEYS"),
         Column::Text("REASON"),
     ];
-    let row = |l: &DeadLetter| {
+    let row = |(group, l): &(&str, DeadLetter)| {
         vec![
+            (*group).to_owned(),
             l.letter.to_string(),
             l.stream.to_string(),
             l.id.to_string(),
@@ -66,10 +87,6 @@ async fn list(server: &Server, group: &str, limit: usize, out: &mut Out) -> Resu
         ]
     };
     out.table(&columns, letters.iter().map(row).collect())?;
-    let mut count = 0;
-    for letter_box in &boxes {
-        count += letter_box.count().await?;
-    }
     if count > letters.len() as u64 {
         remark(&format!("{count} in all; --limit {count} shows them"));
     }
@@ -86,7 +103,7 @@ async fn show(server: &Server, group: &str, letter: Id, out: &mut Out) -> Result
         return Err(Failure::NotFound(format!("the group {group:?} has no dead letter {letter}")));
     };
     if out.json {
-        out.value(&view::whole_letter(&found))?;
+        out.value(&view::whole_letter(group, &found))?;
         return Ok(Done::Fine);
     }
     for (name, value) in [

@@ -36,7 +36,9 @@ pub(super) async fn run(server: &Server, name: Option<&str>, out: &mut Out) -> R
         }
         return Ok(Done::Fine);
     };
-    let Some(group) = groups.iter().find(|g| g.group == name) else { return Err(super::no_group(name)) };
+    let Some(group) = groups.iter().find(|g| g.group == name) else {
+        return Err(super::no_group(name, &groups));
+    };
     let members = members(&store.inspect(), group).await?;
     if out.json {
         out.value(&[Whole { group, members: &members }])?;

@@ -12,15 +12,16 @@ mod transfer;
 mod trim;
 mod verify;
 
-use crate::args::{Args, Command};
+use crate::args::{Command, Server};
 use crate::exit::{Done, Failure};
 use crate::output::{Out, plain};
+use event_store::inspect::Group;
 use event_store::{EventStore, StreamName};
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
-pub(crate) async fn run(args: Args, out: &mut Out) -> Result<Done, Failure> {
-    let server = &args.server;
-    match args.command {
+/// Runs a command on a store.
+pub async fn run(server: &Server, command: Command, out: &mut Out) -> Result<Done, Failure> {
+    match command {
         Command::Streams { bytes } => streams::run(server, bytes, out).await,
         Command::Groups { group } => groups::run(server, group.as_deref(), out).await,
         Command::Pending(which) => pending::run(server, &which, out).await,
@@ -39,13 +40,17 @@ pub(crate) async fn run(args: Args, out: &mut Out) -> Result<Done, Failure> {
 /// The streams that a group reads.
 async fn streams_of(store: &EventStore, group: &str) -> Result<Vec<StreamName>, Failure> {
     let streams = store.streams().await?;
-    let found = store.inspect().groups(&streams).await?.into_iter().find(|g| g.group == group);
-    let Some(found) = found else { return Err(no_group(group)) };
-    Ok(found.streams.into_iter().map(|s| s.stream).collect())
+    let mut groups = store.inspect().groups(&streams).await?;
+    match groups.iter().position(|g| g.group == group) {
+        Some(at) => Ok(groups.swap_remove(at).streams.into_iter().map(|s| s.stream).collect()),
+        None => Err(no_group(group, &groups)),
+    }
 }
 
-fn no_group(group: &str) -> Failure {
-    Failure::NotFound(format!("no stream is read by a group {group:?}; `eventstore groups` lists them"))
+fn no_group(group: &str, there_are: &[Group]) -> Failure {
+    let names: Vec<&str> = there_are.iter().map(|g| g.group.as_str()).collect();
+    let names = if names.is_empty() { "there is none at all".to_owned() } else { names.join(", ") };
+    Failure::NotFound(format!("no stream is read by a group {group:?}; the groups: {names}"))
 }
 
 /// Asks the person at the terminal; without one there is nobody to ask.

@@ -36,7 +36,7 @@ async fn tail(server: &Server, args: &Tail, out: &mut Out) -> Result<Done, Failu
     let wanted = Wanted { streams: args.stream.clone(), actions: args.action.clone() };
     let streams: Vec<StreamName> = store.streams().await?.into_iter().filter(|s| wanted.fits(s)).collect();
     if streams.is_empty() && !args.follow {
-        return Err(Failure::NotFound("there is no such stream; `eventstore streams` lists them".to_owned()));
+        return Err(Failure::NotFound("there is no such stream in the log".to_owned()));
     }
     let limit = args.number.unwrap_or(if args.since.is_some() { usize::MAX } else { LAST });
     let filter = filter(args);

@@ -13,7 +13,7 @@ pub(super) async fn run(server: &Server, args: &Trim, out: &mut Out) -> Result<D
     let mut streams = store.streams().await?;
     streams.retain(|s| args.stream.is_empty() || args.stream.contains(s));
     if streams.is_empty() && !args.stream.is_empty() {
-        return Err(Failure::NotFound("there is no such stream; `eventstore streams` lists them".to_owned()));
+        return Err(Failure::NotFound("there is no such stream in the log".to_owned()));
     }
     let mut retention =
         store.retention(streams).unread(if args.unread { Unread::Trim } else { Unread::Keep });

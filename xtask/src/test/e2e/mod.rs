@@ -2,7 +2,7 @@
 //!
 //! The short run is part of `cargo xtask test`. A test that is too long for it carries
 //! `#[ignore = "full: why"]`; only `--full` runs it, and the short run names it, so that nothing looks green that
-//! was not run. The results of a full run are written to `docs/src/e2e.md`, and by nothing else.
+//! was not run. The results of a full run are written to `docs/src/e2e.md` and `operator.md`, and by nothing else.
 
 mod one;
 mod plan;
@@ -23,6 +23,7 @@ use std::sync::{Mutex, PoisonError};
 /// The tests' namespace, where an operator watches that one alone; see `e2e/src/cluster/namespace.rs`.
 const NAMESPACE: &str = "ORDERSHOP_E2E_NAMESPACE";
 const PAGE: &str = "docs/src/e2e.md";
+const PROMISES: &str = "docs/src/operator.md";
 
 /// Options of `cargo xtask e2e`.
 #[derive(clap::Args)]
@@ -71,7 +72,7 @@ fn suite(scratch: &Path, args: &Args) -> Result<Counts> {
         }
     }
     if args.full {
-        write_page(&ran, &known)?;
+        write_pages(&ran, &known)?;
     }
     Ok(summed_up(&ran, &elsewhere))
 }
@@ -183,19 +184,23 @@ fn summed_up(ran: &[Ran], elsewhere: &[Test]) -> Counts {
     counts
 }
 
-fn write_page(ran: &[Ran], known: &[String]) -> Result<()> {
-    let path: PathBuf = tools::root().join(PAGE);
-    let page = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    let filled = record::fill(&page, ran, known, &stamp()?);
-    let filled = filled.with_context(|| format!("{PAGE} has no place for the results"))?;
-    std::fs::write(&path, filled).with_context(|| path.display().to_string())
+fn write_pages(ran: &[Ran], known: &[String]) -> Result<()> {
+    let stamp = stamp()?;
+    let change = |page: &str, changed: &dyn Fn(&str) -> Option<String>| -> Result<()> {
+        let path: PathBuf = tools::root().join(page);
+        let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        let text = changed(&text).with_context(|| format!("{page} has no place for the results"))?;
+        std::fs::write(&path, text).with_context(|| path.display().to_string())
+    };
+    change(PAGE, &|page| record::fill(page, ran, known, &stamp))?;
+    change(PROMISES, &|page| Some(record::mark(page, ran, known, &stamp)))
 }
 
 fn stamp() -> Result<Stamp> {
     let git = |args: &[&str]| Command::new("git").args(args).current_dir(tools::root()).text();
     let mut commit = git(&["rev-parse", "--short", "HEAD"])?;
     let changed = git(&["status", "--porcelain", "--untracked-files=no"])?;
-    if changed.lines().any(|line| !line.ends_with(PAGE)) {
+    if changed.lines().any(|line| !line.ends_with(PAGE) && !line.ends_with(PROMISES)) {
         commit.push('+');
     }
     Ok(Stamp { date: Command::new("date").args(["-u", "+%F"]).text()?, commit })

@@ -15,12 +15,13 @@ const fn program(name: &'static str, at_once: usize) -> Program {
 }
 
 /// In the order in which they run. `chart` comes last and alone: it takes the operator away and brings it back.
-pub(super) const PROGRAMS: [Program; 11] = [
+pub(super) const PROGRAMS: &[Program] = &[
     Program { name: "readme", at_once: 1, local: true },
     program("templates", 1),
     program("kustomize", 1),
     program("schema", 2),
     program("cluster", 2),
+    program("plugin", 1),
     program("security", 2),
     program("network", 1),
     program("rollout", 1),

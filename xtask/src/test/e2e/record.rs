@@ -1,5 +1,5 @@
-//! The page with the last result of each test, `docs/src/e2e.md`: a table between two marks, written by the command
-//! itself. Pure.
+//! The pages with the last result of each test, written by the command itself: `docs/src/e2e.md`, a table between two
+//! marks, and the last cells of the rows of `docs/src/operator.md`, whose promises name tests. Pure.
 
 use super::one::{Outcome, Ran};
 use std::collections::BTreeMap;
@@ -39,6 +39,31 @@ pub(super) fn fill(page: &str, ran: &[Ran], known: &[String], stamp: &Stamp) -> 
     Some(format!("{before}{BEGIN}\n{HEAD}{table}{END}{after}"))
 }
 
+/// The page with the last cell of each table's row that names tests of this run in backticks: how they ended.
+///
+/// A row of which only some tests ran says what it said before.
+pub(super) fn mark(page: &str, ran: &[Ran], known: &[String], stamp: &Stamp) -> String {
+    let marked = |line: &str| mark_row(line, ran, known, stamp).unwrap_or_else(|| line.to_owned()) + "\n";
+    page.lines().map(marked).collect()
+}
+
+fn mark_row(line: &str, ran: &[Ran], known: &[String], stamp: &Stamp) -> Option<String> {
+    let (row, _) = line.strip_prefix('|')?.strip_suffix('|')?.rsplit_once('|')?;
+    // Every second part of what backticks divide stands between two of them.
+    let in_backticks = row.split('`').skip(1).step_by(2);
+    let name = |test: &str| test.rsplit("::").next().unwrap_or_default().to_owned();
+    let tests: Vec<&str> = in_backticks.filter(|text| known.iter().any(|test| name(test) == *text)).collect();
+    let outcome = |test: &&str| {
+        let ran = ran.iter().find(|ran| ran.test.name == **test)?;
+        (!matches!(ran.outcome, Outcome::Full(_))).then_some(&ran.outcome)
+    };
+    let outcomes: Option<Vec<&Outcome>> = tests.iter().map(outcome).collect();
+    let outcomes = outcomes.filter(|outcomes| !outcomes.is_empty())?;
+    let failed = outcomes.iter().any(|outcome| **outcome == Outcome::Failed);
+    let result = if failed { "**failed**" } else { "passed" };
+    Some(format!("|{row}| {result}, {}, {} |", stamp.date, stamp.commit))
+}
+
 /// A row of the table with the test that it is about.
 fn row_of(line: &str) -> Option<(String, String)> {
     let test = line.strip_prefix("| `")?.split_once('`')?.0;
@@ -68,6 +93,17 @@ mod tests {
             "text\n{BEGIN}\n{HEAD}| `cluster::b` | 9.0 | passed | d0 | c0 |\n| `cluster::a` | 1.2 | **failed** | d1 | c1 |\n{END}\nmore\n"
         );
         assert_eq!(fill(&page, &results, &known, &stamp).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_promise_has_the_result_of_its_tests_when_all_of_them_ran() {
+        let known = ["cluster::a", "cluster::b", "cluster::c"].map(str::to_owned);
+        let stamp = Stamp { date: "d1".to_owned(), commit: "c1".to_owned() };
+        let results = [ran("a", Outcome::Passed), ran("b", Outcome::Failed)];
+        let page = "| one | `a`, by `make` | old |\n| two | `a`, `b` | |\n| three | `a`, `c` | old |\n| four | `unit` | x |\ntext `a`\n";
+        let expected = "| one | `a`, by `make` | passed, d1, c1 |\n| two | `a`, `b` | **failed**, d1, c1 |\n\
+            | three | `a`, `c` | old |\n| four | `unit` | x |\ntext `a`\n";
+        assert_eq!(mark(page, &results, &known, &stamp), expected);
     }
 
     #[test]
