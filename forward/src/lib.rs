@@ -130,7 +130,8 @@ impl Target {
 }
 
 /// Whether the pod takes connections, and is not about to end.
-fn is_ready(pod: &Pod) -> bool {
+#[must_use]
+pub fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
     pod.metadata.deletion_timestamp.is_none()
         && conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")

@@ -1,12 +1,12 @@
 //! Clients that never rest, and count: what they asked for and what was not answered as it should be.
 
-use super::forward::is_ready;
 use super::shop::Shop;
 use crate::deadline::eventually;
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
+use pod_forward::is_ready;
 use reqwest::Client;
 use serde_json::json;
 use std::sync::atomic::{AtomicBool, Ordering};

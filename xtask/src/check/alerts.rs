@@ -51,6 +51,15 @@ mod tests {
     }
 
     #[test]
+    fn the_runbook_has_a_section_for_every_alert_and_none_of_one_that_is_gone() {
+        let runbook = read("docs/src/on-call.md");
+        let sections: BTreeSet<&str> = runbook.lines().filter_map(|line| line.strip_prefix("### ")).collect();
+        let alerts = alerts();
+        let alerts: BTreeSet<&str> = alerts.iter().map(|alert| alert["alert"].as_str().unwrap()).collect();
+        assert_eq!(sections, alerts);
+    }
+
+    #[test]
     fn every_alert_says_how_bad_it_is_and_what_to_do() {
         for alert in alerts() {
             assert!(
