@@ -12,8 +12,8 @@ up: ## A cluster with a whole shop on it; prints the URL
 demo: ## Redis and the nine services on this machine, no cluster
 	@cargo xtask demo
 
-faults: ## The shop under kill, scale and poison; an accountant checks every cent
-	@cargo xtask faults
+faults: ## The shop under kill, scale and poison, an accountant checks every cent; `make faults CLUSTER=1` on the cluster
+	@cargo xtask faults $(if $(CLUSTER),--cluster)
 
 test: ## Everything that can be checked, the cluster included
 	@cargo xtask test

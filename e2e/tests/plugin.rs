@@ -65,8 +65,8 @@ async fn bad_input_and_missing_rights_are_told_apart_and_said_in_words() -> Resu
 async fn a_dead_letter_is_seen_and_given_back_to_its_group() -> Result<()> {
     with_shared_shop(async |shop| {
         let plugin = Plugin::install(shop).await?;
-        let entry = shop.admin(&["XADD", "events:mail_requested", "*", "hello", "world"]).await?;
-        let entry = entry.as_str().context("XADD answered no id")?;
+        let entry = shop.redis_as("admin", &["XADD", "events:mail_requested", "*", "hello", "world"]).await?;
+        let entry = entry.trim();
         let letter = eventually("notification parks what is no event", SOON, async || {
             letter_of(&plugin, entry).await?.context("not parked yet")
         })

@@ -1,15 +1,18 @@
-//! `cargo xtask faults`: builds the nine services and the harness, and runs seeds. What is done and checked is
-//! the business of the crate `faults`; here is only what it needs and how long it goes on.
+//! `cargo xtask faults`: builds the nine services and the harness, or the harness for a cluster, and runs seeds.
+//! What is done and checked is the business of the crate `faults`; here is only what it needs and how long it goes on.
 
 use crate::demo::plan::SERVICES;
 use crate::step::step;
-use crate::{build, cache, tools};
+use crate::{build, cache, cluster, tools};
 use anyhow::{Context, Result, bail};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What the harness needs of Debian: a Redis, the mail server, and what signals and bounds processes.
 pub(crate) const PACKAGES: [&str; 3] = ["redis-server", "python3-aiosmtpd", "util-linux"];
+
+/// What the harness for a cluster needs of Debian.
+pub(crate) const MAIL_SERVER: [&str; 2] = ["python3-aiosmtpd", "util-linux"];
 
 /// The services of which there is a next version, with another schema: it runs beside the usual one.
 const NEXT: [&str; 2] = ["inventory", "order"];
@@ -26,12 +29,15 @@ pub(crate) struct Args {
     /// Minutes after which no further seed is begun
     #[arg(long)]
     minutes: Option<u64>,
-    /// How long the load of one seed lasts
-    #[arg(long, default_value_t = 60)]
-    seconds: u64,
-    /// A fault every so many seconds; 0 for none
-    #[arg(long, default_value_t = 4)]
-    every: u64,
+    /// How long the load of one seed lasts; 60, and 180 on a cluster
+    #[arg(long)]
+    seconds: Option<u64>,
+    /// A fault every so many seconds, 0 for none; 4, and 20 on a cluster
+    #[arg(long)]
+    every: Option<u64>,
+    /// On the cluster of KUBECONFIG, or of `make up`: pods, the operator, images, a kubelet
+    #[arg(long)]
+    cluster: bool,
     /// This fault alone, as it stands in a history: {"kind":"redis-kill","away_ms":500}
     #[arg(long)]
     only: Option<String>,
@@ -42,10 +48,14 @@ pub(crate) struct Args {
 
 /// Runs the seeds; an error when something did not add up.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let mut command = on_processes()?;
-    for (name, value) in
-        [("--seed", args.seed), ("--seeds", args.seeds), ("--seconds", args.seconds), ("--every", args.every)]
-    {
+    let mut command = if args.cluster { on_cluster()? } else { on_processes()? };
+    let (seconds, every) = if args.cluster { (180, 20) } else { (60, 4) };
+    for (name, value) in [
+        ("--seed", args.seed),
+        ("--seeds", args.seeds),
+        ("--seconds", args.seconds.unwrap_or(seconds)),
+        ("--every", args.every.unwrap_or(every)),
+    ] {
         command.arg(name).arg(value.to_string());
     }
     if let Some(minutes) = args.minutes {
@@ -94,6 +104,27 @@ fn on_processes() -> Result<Command> {
     step("services and harness built", || compile(&target, &packages, &SERVICES))?;
     let mut command = Command::new(folder.join("faults"));
     command.arg("--binaries").arg(&folder).arg("--out").arg(cache::dir()?.join("faults"));
+    Ok(command)
+}
+
+/// The harness for a cluster that has the operator.
+fn on_cluster() -> Result<Command> {
+    tools::ensure_debian(&MAIL_SERVER)?;
+    let ours = cluster::kubeconfig()?;
+    let given = std::env::var_os("KUBECONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let kubeconfig = given.unwrap_or_else(|| ours.clone());
+    if !kubeconfig.exists() {
+        bail!("{} is not there: `make up` makes a cluster", kubeconfig.display());
+    }
+    let target = cache::target_dir()?;
+    step("harness built", || compile(&target, &["--package", "e2e", "--bin", "cluster-faults"], &[]))?;
+    let mut command = Command::new(target.join("debug/cluster-faults"));
+    if kubeconfig == ours {
+        let engine = cluster::running(cluster::DEFAULT_NAME)?.engine()?;
+        engine.set_env(&mut command);
+        command.arg("--engine").arg(engine.name());
+    }
+    command.env("KUBECONFIG", kubeconfig).arg("--out").arg(cache::dir()?.join("cluster-faults"));
     Ok(command)
 }
 

@@ -10,7 +10,7 @@ mod record;
 
 use super::cargo::CargoTest;
 use super::libtest::Counts;
-use crate::{build, cache, cluster, step::step, tools, tools::Run};
+use crate::{build, cache, cluster, faults, step::step, tools, tools::Run};
 use anyhow::{Context, Result, bail};
 use one::{Outcome, Ran, Setting, Test};
 use plan::{PROGRAMS, Program};
@@ -79,6 +79,10 @@ fn suite(scratch: &Path, args: &Args) -> Result<Counts> {
 
 /// Cluster and surroundings; whether the cluster is that of `make up`.
 fn prepare(scratch: &Path, full: bool) -> Result<(Setting, bool)> {
+    if full {
+        // `under_faults` receives the shop's mails.
+        tools::ensure_debian(&faults::MAIL_SERVER)?;
+    }
     let xtask = std::env::current_exe()?;
     let ours = cluster::kubeconfig()?;
     let given = std::env::var_os("KUBECONFIG").filter(|path| !path.is_empty());
