@@ -10,21 +10,15 @@
 //! | [`redis`] | what Redis' own client answers, as JSON |
 //! | [`demo`] | a running `cargo xtask demo` |
 //! | [`cluster`] | an OrderShop in a namespace of its own on any cluster |
-<<<<<<< HEAD
 //! | [`enforcer`] | network policies on a cluster whose network has none |
-=======
 //! | [`faults`] | that shop under faults, with an accountant |
->>>>>>> c888de4 (Faults on a cluster: pods, the operator, images, scale and a kubelet, under the same load and the same accountant)
 //! | [`deadline`] | waiting for something to become true |
 
 pub mod classic;
 pub mod cluster;
 pub mod deadline;
 pub mod demo;
-<<<<<<< HEAD
 pub mod enforcer;
-=======
 pub mod faults;
->>>>>>> c888de4 (Faults on a cluster: pods, the operator, images, scale and a kubelet, under the same load and the same accountant)
 pub mod readme;
 pub mod redis;

@@ -182,7 +182,7 @@ impl Shop {
             loop {
                 let groups = admin.inspect().groups(&streams).await.unwrap();
                 let group = groups.iter().find(|group| group.group == service);
-                let done = |group: &Group| {
+                let done = |group: &event_store::inspect::Group| {
                     let streams = &group.streams;
                     streams.len() == wanted
                         && streams.iter().all(|one| one.pending == 0 && one.lag == Some(0))

@@ -48,7 +48,8 @@ static SOURCE: LazyLock<Source> = LazyLock::new(|| {
 /// The library's name, a hash of its source: an old and a new program on one server each call their own.
 fn name(source: &str) -> String {
     #[cfg(feature = "testing")]
-    let source = &std::env::var(crate::testing::VERSION).map_or_else(|_| source.to_owned(), |v| v + source);
+    let source = std::env::var(crate::testing::VERSION).map_or_else(|_| source.to_owned(), |v| v + source);
+    let source: &str = source.as_ref();
     format!("eventstore_{}", hex(&Sha256::digest(source.as_bytes())[..6]))
 }
 

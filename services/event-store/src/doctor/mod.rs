@@ -13,8 +13,6 @@ mod sentinel;
 
 pub(crate) use info::Info;
 
-pub(crate) use info::Info;
-
 use crate::config::Config;
 use crate::connection;
 use crate::error::{ConnectError, ConnectErrorKind};

@@ -15,11 +15,7 @@ const fn program(name: &'static str, at_once: usize) -> Program {
 }
 
 /// In the order in which they run. `chart` comes last and alone: it takes the operator away and brings it back.
-<<<<<<< HEAD
 pub(super) const PROGRAMS: &[Program] = &[
-=======
-pub(super) const PROGRAMS: [Program; 10] = [
->>>>>>> c888de4 (Faults on a cluster: pods, the operator, images, scale and a kubelet, under the same load and the same accountant)
     Program { name: "readme", at_once: 1, local: true },
     program("templates", 1),
     program("kustomize", 1),
