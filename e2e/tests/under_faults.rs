@@ -19,7 +19,7 @@ async fn a_shop_whose_pods_operator_and_images_fail_under_load_loses_nothing() -
         // No kubelet is stopped: others may use the node.
         schedule: on_cluster(seed, length, Duration::from_secs(15), false),
     };
-    let (report, _) = run(&settings, None).await?;
+    let (report, _) = Box::pin(run(&settings, None)).await?;
     println!("{}", report.text(false));
     ensure!(report.is_clean(), "{}", report.text(true));
     Ok(())

@@ -25,5 +25,5 @@ async fn main() -> ExitCode {
         println!("no kubelet is stopped: that needs a cluster of kind, and its container engine");
     }
     let plan = |seed, length, every| on_cluster(seed, length, every, engine.is_some());
-    args.seeds.each(plan, async |settings| run(settings, engine.as_ref()).await).await
+    args.seeds.each(plan, async |settings| Box::pin(run(settings, engine.as_ref())).await).await
 }

@@ -12,7 +12,7 @@ use serde_json::json;
 
 /// Apart from the tests' namespaces, which admit no such pod.
 const NAMESPACE: &str = "e2e-nodes";
-/// The DaemonSet that is the network of assembled nodes and enforces no policy, and its image.
+/// The `DaemonSet` that is the network of assembled nodes and enforces no policy, and its image.
 const ASSEMBLED: (&str, &str) = ("node-routes", "localhost/node-routes:1");
 
 /// One node. Its pod ends by itself after an hour.

@@ -4,6 +4,7 @@ use super::rules::{Allow, Closed, Direction};
 use std::collections::BTreeSet;
 
 /// The script for `nft -f` that puts the table in place of the one that is there.
+#[must_use]
 pub fn script(table: &str, closed: &Closed) -> String {
     let mut chains = String::new();
     for ((address, direction), rules) in closed {
@@ -27,6 +28,7 @@ pub fn script(table: &str, closed: &Closed) -> String {
 }
 
 /// The script that removes the table, also when there is none.
+#[must_use]
 pub fn remove(table: &str) -> String {
     format!("table inet {table}\ndelete table inet {table}\n")
 }

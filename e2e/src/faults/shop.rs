@@ -41,7 +41,9 @@ pub(super) async fn prepare(shop: &Shop, smtp_url: &str, fsync: Fsync) -> Result
 
 /// A connection to the shop's Redis, for as long as the way there is kept.
 pub(super) async fn redis(shop: &Shop) -> Result<(Forward, MultiplexedConnection)> {
-    let forward = Forward::open(shop.objects(), Shop::selector("redis"), REDIS_PORT, |error| eprintln!("     {error}")).await?;
+    let forward =
+        Forward::open(shop.objects(), Shop::selector("redis"), REDIS_PORT, |error| eprintln!("     {error}"))
+            .await?;
     let secret: Option<Secret> = shop.objects().get_opt(&format!("{SHOP}-redis")).await?;
     let url = secret.and_then(|secret| secret.data?.remove(ADMIN));
     let url = url.map_or(Ok(OPEN.to_owned()), |url| String::from_utf8(url.0))?;
