@@ -177,7 +177,7 @@ mod tests {
         (pods, vec![namespace("a"), namespace("b")])
     }
 
-    fn of(spec: Value) -> Closed {
+    fn of(spec: &Value) -> Closed {
         let policy = json!({"metadata": {"name": "p", "namespace": "a"}, "spec": spec});
         let (pods, namespaces) = world();
         closed(&[serde_json::from_value(policy).unwrap()], &pods, &namespaces).unwrap()
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn an_empty_selector_closes_every_pod_of_the_namespace_and_no_other() {
-        let closed = of(json!({"podSelector": {}, "policyTypes": ["Ingress"]}));
+        let closed = of(&json!({"podSelector": {}, "policyTypes": ["Ingress"]}));
         let keys: Vec<_> = closed.keys().map(|(address, direction)| (address.as_str(), *direction)).collect();
         assert_eq!(keys, [("10.0.0.1", Direction::In), ("10.0.0.2", Direction::In)]);
         assert!(closed.values().all(BTreeSet::is_empty));
@@ -200,7 +200,8 @@ mod tests {
     fn a_peer_without_namespaces_is_of_the_policys_own() {
         let web = json!({"podSelector": {"matchLabels": {"app": "web"}}});
         let db = json!({"matchExpressions": [{"key": "app", "operator": "In", "values": ["db"]}]});
-        let closed = of(json!({"podSelector": db, "policyTypes": ["Ingress"], "ingress": [{"from": [web]}]}));
+        let closed =
+            of(&json!({"podSelector": db, "policyTypes": ["Ingress"], "ingress": [{"from": [web]}]}));
         assert_eq!(peers(&closed, "10.0.0.2", Direction::In), [Some(vec!["10.0.0.1".to_owned()])]);
     }
 
@@ -208,14 +209,14 @@ mod tests {
     fn namespaces_are_selected_by_their_labels() {
         let everywhere = json!({"namespaceSelector": {}, "podSelector": {"matchLabels": {"app": "web"}}});
         let closed =
-            of(json!({"podSelector": {}, "policyTypes": ["Egress"], "egress": [{"to": [everywhere]}]}));
+            of(&json!({"podSelector": {}, "policyTypes": ["Egress"], "egress": [{"to": [everywhere]}]}));
         let expected = Some(vec!["10.0.0.1".to_owned(), "10.0.0.3".to_owned()]);
         assert_eq!(peers(&closed, "10.0.0.1", Direction::Out), [expected]);
     }
 
     #[test]
     fn a_rule_without_peers_or_ports_is_for_all() {
-        let closed = of(json!({"podSelector": {}, "ingress": [{}]}));
+        let closed = of(&json!({"podSelector": {}, "ingress": [{}]}));
         let rules = &closed[&("10.0.0.1".to_owned(), Direction::In)];
         let all = Allow { peers: None, ports: None };
         assert_eq!(rules.iter().collect::<Vec<_>>(), [&all]);

@@ -26,9 +26,9 @@ const CONNECT_BOUND: Duration = Duration::from_secs(1);
 const IDLE_BOUND: Duration = Duration::from_secs(10);
 const IDLE_PER_SERVICE: usize = 64;
 
-/// The waits between attempts; a service that is being replaced is back by then.
-const PAUSES: [Duration; 3] =
-    [Duration::from_millis(20), Duration::from_millis(80), Duration::from_millis(200)];
+/// The waits between attempts, in milliseconds; a service that is being replaced is back by then, and a cluster that
+/// still leads to the pod that went has learned of it.
+const PAUSES: [u64; 6] = [20, 80, 200, 500, 1000, 1500];
 
 /// Bounds of what is forwarded.
 #[derive(Clone, Copy, Debug)]
@@ -137,7 +137,9 @@ impl Forwarder {
                 Err(failure) => failure,
             };
             match pauses.next() {
-                Some(pause) if may_repeat(&outgoing.method, &failure) => tokio::time::sleep(*pause).await,
+                Some(pause) if may_repeat(&outgoing.method, &failure) => {
+                    tokio::time::sleep(Duration::from_millis(*pause)).await;
+                }
                 _ => return Err(failure),
             }
         }
