@@ -161,7 +161,7 @@ async fn volumes(client: &Client, namespace: &str) -> Result<()> {
 }
 
 /// The operator's rights as the API server sees them: no more than this, in any namespace.
-const RIGHTS: [(&str, &str, &str); 14] = [
+const RIGHTS: [(&str, &str, &str); 17] = [
     ("ordershop.dev", "ordershops", "get list watch"),
     ("ordershop.dev", "ordershops/status", "patch"),
     ("apps", "deployments", "get list watch create patch delete"),
@@ -173,6 +173,9 @@ const RIGHTS: [(&str, &str, &str); 14] = [
     ("", "persistentvolumeclaims", "get list watch create patch"),
     ("", "configmaps", "get"),
     ("", "pods", "list watch"),
+    ("autoscaling", "horizontalpodautoscalers", "get list watch create patch delete"),
+    ("policy", "poddisruptionbudgets", "get list watch create patch delete"),
+    ("keda.sh", "scaledobjects triggerauthentications", "get list watch create patch delete"),
     ("events.k8s.io", "events", "create patch"),
     // What every account may ask about itself.
     ("authorization.k8s.io", "selfsubjectaccessreviews selfsubjectrulesreviews", "create"),

@@ -10,6 +10,7 @@ mod cluster;
 mod demo;
 mod faults;
 mod images;
+mod keda;
 mod plugin;
 mod servers;
 mod step;
@@ -32,6 +33,8 @@ enum Command {
     Cluster(cluster::Args),
     /// Build the container images of the nine services, the operator and Redis
     Images(images::Args),
+    /// KEDA on the local cluster, for the test of scaling by lag
+    Keda(keda::Args),
     /// Run kubectl on the local cluster
     Kubectl(tools::PassThrough),
     /// Run helm on the local cluster
@@ -64,6 +67,7 @@ fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Cluster(args) => cluster::run(args),
         Command::Images(args) => images::run(args),
+        Command::Keda(args) => keda::run(&args),
         Command::Kubectl(args) => tools::kubectl(args),
         Command::Helm(args) => tools::helm(args),
         Command::Plugin(args) => plugin::run(args),

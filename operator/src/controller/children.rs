@@ -23,7 +23,7 @@ use kube::{Client, Resource, ResourceExt, runtime::Controller};
 
 use super::{
     apply::{Applier, Outcome},
-    build::{self, BuildError, scaled_object::ScaledObject},
+    build::{self, BuildError, scaled_object::ScaledObject, trigger_authentication::TriggerAuthentication},
     fetch::{self, FetchError},
     reconcile::Watched,
     scope::Part,
@@ -134,6 +134,9 @@ children! {
     deployments: Deployment = deployment::deployments, listed, deployments;
     /// One per service that is scaled by its CPU.
     autoscalers: HorizontalPodAutoscaler = autoscaler::autoscalers, listed, all;
+    /// How KEDA may ask Redis, where a service is scaled by the lag of its group.
+    trigger_authentications: TriggerAuthentication =
+        trigger_authentication::trigger_authentications, where_installed, where_installed;
     /// One per service that is scaled by the lag of its group.
     scaled_objects: ScaledObject = scaled_object::scaled_objects, where_installed, where_installed;
 }

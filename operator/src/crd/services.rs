@@ -11,18 +11,19 @@ use crate::service::Service;
 /// The nine services, each by its name.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
+// The API server also tries a rule on the default, `{}`: a service that is not there is asked for first.
 #[x_kube(validation = Rule::new(
-    "(!has(self.gateway.autoscaling) || !has(self.gateway.autoscaling.lagPerReplica)) && \
-     (!has(self.customer.autoscaling) || !has(self.customer.autoscaling.lagPerReplica)) && \
-     (!has(self.product.autoscaling) || !has(self.product.autoscaling.lagPerReplica)) && \
-     (!has(self.readModel.autoscaling) || !has(self.readModel.autoscaling.lagPerReplica))"
+    "(!has(self.gateway) || !has(self.gateway.autoscaling) || !has(self.gateway.autoscaling.lagPerReplica)) && \
+     (!has(self.customer) || !has(self.customer.autoscaling) || !has(self.customer.autoscaling.lagPerReplica)) && \
+     (!has(self.product) || !has(self.product.autoscaling) || !has(self.product.autoscaling.lagPerReplica)) && \
+     (!has(self.readModel) || !has(self.readModel.autoscaling) || !has(self.readModel.autoscaling.lagPerReplica))"
 ).message("autoscaling.lagPerReplica is for services that handle events; gateway, customer, product and readModel have autoscaling.targetCpu"))]
 #[x_kube(validation = Rule::new(
-    "(!has(self.inventory.autoscaling) || !has(self.inventory.autoscaling.targetCpu)) && \
-     (!has(self.order.autoscaling) || !has(self.order.autoscaling.targetCpu)) && \
-     (!has(self.billing.autoscaling) || !has(self.billing.autoscaling.targetCpu)) && \
-     (!has(self.crm.autoscaling) || !has(self.crm.autoscaling.targetCpu)) && \
-     (!has(self.notification.autoscaling) || !has(self.notification.autoscaling.targetCpu))"
+    "(!has(self.inventory) || !has(self.inventory.autoscaling) || !has(self.inventory.autoscaling.targetCpu)) && \
+     (!has(self.order) || !has(self.order.autoscaling) || !has(self.order.autoscaling.targetCpu)) && \
+     (!has(self.billing) || !has(self.billing.autoscaling) || !has(self.billing.autoscaling.targetCpu)) && \
+     (!has(self.crm) || !has(self.crm.autoscaling) || !has(self.crm.autoscaling.targetCpu)) && \
+     (!has(self.notification) || !has(self.notification.autoscaling) || !has(self.notification.autoscaling.targetCpu))"
 ).message("autoscaling.targetCpu is for services that answer requests; inventory, order, billing, crm and notification have autoscaling.lagPerReplica"))]
 pub struct ServicesSpec {
     /// The edge: takes every request from outside.

@@ -47,7 +47,7 @@ pub(crate) fn is_pulled() -> Result<bool> {
 
 /// The image that this version of kind was released with.
 fn published_reference() -> Result<String> {
-    let source = go::kind_source()?.join("pkg/apis/config/defaults/image.go");
+    let source = go::KIND.source()?.join("pkg/apis/config/defaults/image.go");
     let text = fs::read_to_string(&source).with_context(|| format!("cannot read {}", source.display()))?;
     default_image(&text).context("kind's source names no default image")
 }
@@ -124,7 +124,7 @@ fn assemble(folder: &Path, archive: &Path) -> Result<()> {
 
     let work = tools::scratch()?;
     let unfinished = folder.join("unfinished.tar.zst");
-    let assembly = Assembly { work: work.clone(), out: unfinished.clone(), kind_source: go::kind_source()? };
+    let assembly = Assembly { work: work.clone(), out: unfinished.clone(), kind_source: go::KIND.source()? };
     step("node image: Debian's part", || assembly.script("rootfs.sh"))?;
     step("node image: images of the control plane", || assembly.script("images.sh"))?;
     step("node image: content store and compression", || assembly.script("node.sh"))?;

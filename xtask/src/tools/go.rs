@@ -67,6 +67,13 @@ pub(crate) const KIND: Program = program("kind", "kind", "sigs.k8s.io/kind", "si
 pub(crate) const KUBECTL: Program = kubernetes("kubectl", "k8s.io/kubernetes/cmd/kubectl");
 pub(crate) const HELM: Program = program("helm", "helm", "helm.sh/helm/v4/cmd/helm", "helm.sh/helm/v4");
 
+const KEDA_MODULE: &str = "github.com/kedacore/keda/v2";
+
+pub(crate) const KEDA_OPERATOR: Program =
+    program("keda", "keda", "github.com/kedacore/keda/v2/cmd/operator", KEDA_MODULE);
+pub(crate) const KEDA_ADAPTER: Program =
+    program("keda-adapter", "keda", "github.com/kedacore/keda/v2/cmd/adapter", KEDA_MODULE);
+
 /// What an assembled node image consists of, besides Debian's packages.
 pub(crate) const NODE: &[&Program] = &[
     &cni("cni/host-local", "github.com/containernetworking/plugins/plugins/ipam/host-local"),
@@ -121,6 +128,13 @@ impl Program {
         hash.update(self.tags);
         hash.update(self.ldflags()?);
         Ok(hex(&hash.finalize()))
+    }
+
+    /// The source of its module in the module cache.
+    pub(crate) fn source(&self) -> Result<PathBuf> {
+        let mut list = go(&self.folder())?;
+        list.args(["list", "-mod=readonly", "-m", "-f", "{{.Dir}}", self.pinned]);
+        Ok(PathBuf::from(list.text()?))
     }
 
     fn stamp_file(&self) -> Result<PathBuf> {
@@ -199,13 +213,6 @@ pub(crate) fn ensure(programs: &[&Program]) -> Result<()> {
 /// Kubernetes' pinned version, such as v1.2.3.
 pub(crate) fn kubernetes_version() -> Result<String> {
     KUBECTL.version()
-}
-
-/// kind's source in the module cache; parts of the node image are made of it.
-pub(crate) fn kind_source() -> Result<PathBuf> {
-    let mut list = go(&KIND.folder())?;
-    list.args(["list", "-mod=readonly", "-m", "-f", "{{.Dir}}", KIND.pinned]);
-    Ok(PathBuf::from(list.text()?))
 }
 
 fn bin() -> Result<PathBuf> {

@@ -14,6 +14,7 @@ pub(super) mod scaled_object;
 pub(super) mod secret;
 pub(super) mod service;
 pub(super) mod service_account;
+pub(super) mod trigger_authentication;
 pub(super) mod volume;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};

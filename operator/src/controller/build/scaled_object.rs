@@ -1,15 +1,18 @@
-//! ScaledObjects of KEDA: for services whose load is the lag of their group.
+//! `ScaledObject`s of KEDA: for services whose load is the lag of their group.
 //!
 //! KEDA's kinds are not among those of Kubernetes: as much of them stands here as the operator says.
 
 use kube::CustomResource;
 use serde::{Deserialize, Serialize};
 
-use super::{metadata, redis};
-use crate::controller::{
-    autoscaling::{Autoscaling, Load},
-    labels,
-    validate::{ValidService, ValidShop},
+use super::{metadata, redis, trigger_authentication};
+use crate::{
+    controller::{
+        autoscaling::{Autoscaling, Load},
+        labels,
+        validate::{ValidService, ValidShop},
+    },
+    rights::READER,
 };
 
 /// How often KEDA looks, in seconds.
@@ -28,8 +31,8 @@ const POLLING_INTERVAL: i32 = 10;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ScaledObjectSpec {
-    /// What is scaled.
-    pub scale_target_ref: ScaleTarget,
+    /// The Deployment that is scaled.
+    pub scale_target_ref: Named,
     /// The fewest pods.
     pub min_replica_count: i32,
     /// The most pods.
@@ -40,21 +43,24 @@ pub struct ScaledObjectSpec {
     pub triggers: Vec<Trigger>,
 }
 
-/// A Deployment, unless it says otherwise.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-pub struct ScaleTarget {
-    /// Its name.
-    pub name: String,
-}
-
 /// One thing that KEDA looks at.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Trigger {
     /// The scaler.
     #[serde(rename = "type")]
     pub type_: String,
     /// What the scaler is told.
     pub metadata: StreamLag,
+    /// Where its password is found.
+    pub authentication_ref: Named,
+}
+
+/// An object of the same namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Named {
+    /// Its name.
+    pub name: String,
 }
 
 /// The lag of a group on a stream. All values are texts to KEDA.
@@ -63,6 +69,8 @@ pub struct Trigger {
 pub struct StreamLag {
     /// Redis.
     pub address: String,
+    /// The user whose password the trigger's authentication names.
+    pub username: String,
     /// The key of the stream.
     pub stream: String,
     /// The group.
@@ -87,16 +95,20 @@ fn scaled_object(shop: &ValidShop, service: &ValidService) -> Option<ScaledObjec
         metadata: StreamLag {
             // KEDA runs in a namespace of its own.
             address: format!("{redis}.{}:{}", shop.owner.namespace, redis::PORT),
+            username: READER.to_owned(),
             stream: format!("events:{stream}"),
             consumer_group: name.to_owned(),
             lag_count: lag.to_string(),
             activation_lag_count: "0".to_owned(),
         },
+        authentication_ref: Named {
+            name: labels::object_name(&shop.owner.name, trigger_authentication::COMPONENT),
+        },
     };
     Some(ScaledObject {
         metadata: metadata(&shop.owner, name),
         spec: ScaledObjectSpec {
-            scale_target_ref: ScaleTarget { name: labels::object_name(&shop.owner.name, name) },
+            scale_target_ref: Named { name: labels::object_name(&shop.owner.name, name) },
             min_replica_count: min,
             max_replica_count: max,
             polling_interval: POLLING_INTERVAL,
@@ -130,9 +142,9 @@ mod tests {
         assert_eq!(streams, expected.map(Some));
         assert_eq!(
             triggers[0],
-            json!({"type": "redis-streams", "metadata": {
-                "address": "shop-redis.ns:6379", "stream": "events:customer_created", "consumerGroup": "crm",
-                "lagCount": "20", "activationLagCount": "0",
+            json!({"type": "redis-streams", "authenticationRef": {"name": "shop-lag"}, "metadata": {
+                "address": "shop-redis.ns:6379", "username": "reader", "stream": "events:customer_created",
+                "consumerGroup": "crm", "lagCount": "20", "activationLagCount": "0",
             }})
         );
     }

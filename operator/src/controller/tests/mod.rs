@@ -28,7 +28,7 @@ use crate::metrics::Metrics;
 const SHOP: &str = "ordershops/shop";
 
 /// The reads of every reconciliation: the shop, then one list per kind.
-const READS: [&str; 12] = [
+const READS: [&str; 13] = [
     "GET deployments",
     "GET horizontalpodautoscalers",
     "GET ingresses",
@@ -41,6 +41,7 @@ const READS: [&str; 12] = [
     "GET serviceaccounts",
     "GET services",
     "GET statefulsets",
+    "GET triggerauthentications",
 ];
 
 /// One shop on an API server, and an operator.
@@ -200,12 +201,14 @@ async fn an_edited_child_is_repaired_and_what_others_added_stays() {
 }
 
 #[tokio::test]
-async fn scaling_crm_writes_crm_and_the_status_only() {
+async fn scaling_crm_writes_crm_its_budget_and_the_status_only() {
     let trial = Trial::running("{}").await;
     trial.edit_spec(|spec| spec["services"]["crm"]["replicas"] = json!(3));
     trial.reconcile().await.unwrap();
     let writes = trial.server.writes();
-    assert_eq!(writes[..2], ["PATCH deployments/shop-crm", "PATCH ordershops/shop/status"]);
+    let expected =
+        ["PATCH poddisruptionbudgets/shop-crm", "PATCH deployments/shop-crm", "PATCH ordershops/shop/status"];
+    assert_eq!(writes[..3], expected);
     assert_eq!(trial.server.get("deployments/shop-crm").unwrap()["spec"]["replicas"], 3);
 }
 

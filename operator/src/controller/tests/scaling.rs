@@ -35,19 +35,26 @@ async fn autoscalers_and_budgets_come_and_go_with_the_spec() {
     trial.edit_spec(|spec| spec["services"]["crm"]["autoscaling"] = json!({"maxReplicas": 3}));
     trial.reconcile().await.unwrap();
     let writes = trial.server.writes();
-    assert_eq!(writes[..2], ["PATCH poddisruptionbudgets/shop-crm", "PATCH scaledobjects/shop-crm"]);
-    assert_eq!(writes[2..], ["PATCH ordershops/shop/status"], "its pods stay as they are");
+    let expected = [
+        "PATCH poddisruptionbudgets/shop-crm",
+        "PATCH triggerauthentications/shop-lag",
+        "PATCH scaledobjects/shop-crm",
+    ];
+    assert_eq!(writes[..3], expected);
+    assert_eq!(writes[3..], ["PATCH ordershops/shop/status"], "its pods stay as they are");
 
     trial.edit_spec(|spec| spec["services"]["crm"]["autoscaling"] = Value::Null);
     trial.reconcile().await.unwrap();
     let writes = trial.server.writes();
-    assert_eq!(writes[..2], ["DELETE poddisruptionbudgets/shop-crm", "DELETE scaledobjects/shop-crm"]);
+    let expected = expected.map(|write| write.replace("PATCH", "DELETE"));
+    assert_eq!(writes[..3], expected);
 }
 
 #[tokio::test]
 async fn a_cluster_without_keda_degrades_only_the_shop_that_asks_for_it() {
     let trial = Trial::running("{}").await;
     trial.server.does_not_know("scaledobjects");
+    trial.server.does_not_know("triggerauthentications");
     trial.reconcile().await.unwrap();
     assert_eq!(trial.server.writes(), Vec::<String>::new());
 
