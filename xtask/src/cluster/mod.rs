@@ -237,6 +237,11 @@ pub(crate) fn running(name: &str) -> Result<Cluster> {
         .with_context(|| format!("no cluster {name} answers: run `cargo xtask cluster up` first"))
 }
 
+/// Whether `make up`'s cluster was made, and not removed since.
+pub(crate) fn exists() -> Result<bool> {
+    Ok(State::read(DEFAULT_NAME)?.is_some_and(|state| state.complete))
+}
+
 /// The cluster: the running one, or repaired, or made anew. Call with the lock held.
 pub(crate) fn ensure(name: &str, workers: Option<usize>) -> Result<Cluster> {
     check_name(name)?;

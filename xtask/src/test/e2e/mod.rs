@@ -87,7 +87,13 @@ fn prepare(scratch: &Path, full: bool) -> Result<(Setting, bool)> {
     let ours = cluster::kubeconfig()?;
     let given = std::env::var_os("KUBECONFIG").filter(|path| !path.is_empty());
     if given.is_none() {
-        let status = Command::new(&xtask).arg("up").status().context("cannot run xtask up")?;
+        let mut up = Command::new(&xtask);
+        up.arg("up");
+        if full && !cluster::exists()? {
+            // One of the long tests drains a worker.
+            up.args(["--workers", "2"]);
+        }
+        let status = up.status().context("cannot run xtask up")?;
         if !status.success() {
             bail!("no cluster to test on: `cargo xtask up` ended with {status}, for the reason above");
         }
@@ -106,6 +112,8 @@ fn prepare(scratch: &Path, full: bool) -> Result<(Setting, bool)> {
         build.env("CARGO_TARGET_DIR", cache::target_dir()?);
         step("the operator built", || build.run())?;
     }
+    // Beforehand: from nothing it takes longer than a test may.
+    step("the plugin built", build::plugin)?;
     let folder = tools::root().join("e2e");
     Ok((Setting { folder, scratch: scratch.to_owned(), envs, full }, local))
 }

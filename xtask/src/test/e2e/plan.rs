@@ -25,6 +25,7 @@ pub(super) const PROGRAMS: &[Program] = &[
     program("security", 2),
     program("network", 1),
     program("rollout", 1),
+    program("drain", 1),
     program("under_faults", 1),
     // Its operators are the only ones.
     program("life", 1),
