@@ -36,7 +36,7 @@ async fn scaled_by_lag(shop: &Shop) -> Result<()> {
     shop.redis_as("admin", &["ACL", "SETUSER", "crm", "off"]).await?;
     shop.redis_as("admin", &["CLIENT", "KILL", "USER", "crm"]).await?;
     for n in 0..CUSTOMERS {
-        client.new_customer(&format!("Waiting {n}")).await?;
+        client.new_customer(&format!("Waiting{n}")).await?;
     }
     let grown = eventually("crm has three pods", GROWN_WITHIN, async || {
         let replicas = shop.replicas().await?["crm"];

@@ -89,7 +89,7 @@ async fn under_enforcement(shop: &Shop, nodes: &[Node]) -> Result<()> {
     shop.has_replicas("crm", 1, SOON).await?;
     let gone = shop.pods(&Shop::selector("crm")).await?;
     ensure!(gone.iter().all(|pod| old.iter().all(|before| before.uid() != pod.uid())));
-    shop.answers(SOON).await?.new_customer("Under Policies").await?;
+    shop.answers(SOON).await?.new_customer("UnderPolicies").await?;
     Ok(())
 }
 
@@ -180,7 +180,7 @@ fn ways(pods: &BTreeMap<String, String>) -> Vec<Way> {
 }
 
 /// Tries all ways between these pods at once, each from inside of the one pod's own network, and gives those that
-/// are open.
+/// are open. What is closed does not answer: after three seconds it is given up.
 async fn connections(nodes: &[Node], pods: &BTreeMap<String, String>) -> Result<BTreeSet<Way>> {
     let targets: BTreeSet<_> =
         ways(pods).into_iter().map(|(_, to, port)| format!("{}:{port}", pods[&to])).collect();
@@ -189,9 +189,9 @@ async fn connections(nodes: &[Node], pods: &BTreeMap<String, String>) -> Result<
 for netns in /var/run/netns/*; do
   own=$(nsenter --net="$netns" ip -4 -o addr show dev eth0 2>/dev/null | sed -n 's/.* inet \([0-9.]*\).*/\1/p')
   case " {sources} " in *" $own "*) ;; *) continue ;; esac
-  for to in {targets}; do
-    nsenter --net="$netns" timeout 2 bash -c "exec 3<>/dev/tcp/${{to%:*}}/${{to#*:}}" 2>/dev/null && echo "$own $to" &
-  done
+  nsenter --net="$netns" bash -c '
+    for to in {targets}; do (exec 3<>"/dev/tcp/${{to%:*}}/${{to#*:}}" && echo "$0 $to") 2>/dev/null & done
+    sleep 3; kill $(jobs -pr) 2>/dev/null; wait' "$own" &
 done
 wait
 "#,

@@ -1,7 +1,7 @@
 //! `kubectl ordershop` as a person on call uses it, on a real shop.
 
 use anyhow::{Context, Result, ensure};
-use e2e::cluster::{Plugin, SHOP, SOON, Shop, with_shared_shop};
+use e2e::cluster::{Plugin, READY_WITHIN, SHOP, SOON, Shop, with_shared_shop};
 use e2e::deadline::eventually;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
@@ -110,6 +110,7 @@ async fn restart_gives_one_service_new_pods_and_the_operator_leaves_it_at_that()
             let now = pods(shop).await?;
             let changed: Vec<_> = before.keys().filter(|name| now.get(*name) != before.get(*name)).collect();
             ensure!(changed == ["billing"], "{changed:?}");
+            ensure!(now["billing"].len() == 1, "the old one is still there");
             Ok(())
         })
         .await?;
@@ -222,9 +223,16 @@ async fn hibernate_asks_the_operator_and_off_wakes_the_shop_up_again() -> Result
         ensure!(hibernated(shop).await? == json!(true));
         let status = plugin.run(&["status"]).await?;
         ensure!(status.out.contains(", hibernated"), "{status:?}");
+        eventually("the shop sleeps", SOON, async || {
+            let there = shop.pods(&format!("app.kubernetes.io/instance={SHOP}")).await?;
+            ensure!(there.is_empty(), "{} pods", there.len());
+            Ok(())
+        })
+        .await?;
         plugin.run(&["hibernate", "--off"]).await?.ok()?;
         ensure!(hibernated(shop).await? == json!(false));
-        shop.ready(SOON).await?;
+        shop.ready(READY_WITHIN).await?;
+        shop.answers(SOON).await?;
         Ok(())
     })
     .await
