@@ -12,14 +12,15 @@ pub async fn eventually<T>(
     mut attempt: impl AsyncFnMut() -> Result<T>,
 ) -> Result<T> {
     let begin = Instant::now();
+    let mut last = anyhow!("no answer");
     loop {
-        // An attempt that hangs must not outlive the deadline either.
+        // An attempt that hangs must not outlive the deadline either; what the one before it said still counts.
         let left = within.saturating_sub(begin.elapsed()).max(LOOK_EVERY);
-        let last = match tokio::time::timeout(left, attempt()).await {
+        match tokio::time::timeout(left, attempt()).await {
             Ok(Ok(value)) => return Ok(value),
-            Ok(Err(error)) => error,
-            Err(_) => anyhow!("no answer"),
-        };
+            Ok(Err(error)) => last = error,
+            Err(_) => {}
+        }
         if begin.elapsed() >= within {
             return Err(last.context(format!("not within {} s: {what}", within.as_secs())));
         }
