@@ -5,7 +5,8 @@ use std::fmt;
 use std::str::FromStr;
 
 /// The id of an event in the log: milliseconds since the Unix epoch by Redis' clock, and a
-/// sequence within the millisecond (microseconds at the time of issue).
+/// sequence within the millisecond: microseconds, below 1,000 in what the store issues, whatever
+/// the clock does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Id {
     /// Milliseconds since the Unix epoch.

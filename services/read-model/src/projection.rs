@@ -109,11 +109,10 @@ fn unset(key: &str, field: &str) -> Write {
 
 /// 2020-01-01, in milliseconds.
 const EPOCH: u64 = 1_577_836_800_000;
-/// Sequences within a millisecond that are told apart. The store issues microseconds, and larger
-/// ones only while the server's clock is behind its last id.
+/// Sequences within a millisecond that are told apart. The store issues microseconds, below 1,000.
 const SEQUENCES: u64 = 4096;
 
-/// A score that sorts as ids do: a whole number below 2^53, thus exact, until the year 2089. Ids
+/// A score that sorts as ids do: a whole number below 2^53, thus exact, until the year 2089. Ids of other programs
 /// beyond its resolution share a score; the order of those is still the same at every reading.
 #[expect(clippy::cast_precision_loss, reason = "below 2^53")]
 fn score(id: Id) -> f64 {

@@ -96,8 +96,8 @@ fn inputs_hash() -> Result<String> {
     for entry in WalkDir::new(&root).sort_by_file_name() {
         let entry = entry?;
         let name = entry.path().strip_prefix(&root)?;
-        let is_input =
-            !name.starts_with("helm") && name.extension().is_none_or(|extension| extension != "md");
+        let is_input = !["helm", "keda"].iter().any(|other| name.starts_with(other))
+            && name.extension().is_none_or(|extension| extension != "md");
         if entry.file_type().is_file() && is_input {
             hash.update(name.as_os_str().as_encoded_bytes());
             hash.update(fs::read(entry.path())?);

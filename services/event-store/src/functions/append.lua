@@ -21,12 +21,15 @@ local function open_call(clock, window)
   return call
 end
 
--- Never at or below the last one, whatever the server's clock says.
+-- Never at or below the last one, whatever the server's clock says. A sequence is a count of microseconds, also while the
+-- clock is behind: so readers may take an id for one number.
 local function next_id(call)
   if call.now_ms > call.ms or (call.now_ms == call.ms and call.now_seq > call.seq) then
     call.ms, call.seq = call.now_ms, call.now_seq
-  else
+  elseif call.seq < 999 then
     call.seq = call.seq + 1
+  else
+    call.ms, call.seq = call.ms + 1, 0
   end
   call.issued = true
   return string.format('%d-%d', call.ms, call.seq)
