@@ -2,7 +2,7 @@
 //! they begin and end is decided in `service`.
 
 use crate::config::{CommonArgs, RedisArgs};
-use crate::events::AwaitsNewer;
+use crate::events::Handled;
 use crate::health::{Gate, Readiness};
 use crate::http;
 use crate::look::Look;
@@ -142,7 +142,7 @@ impl App {
     ///
     /// Unknown routes, wrong methods and panics are answered as problems; the first call counts.
     pub fn serve(&self, routes: Router) {
-        if self.routes.set(http::dressed(routes, self.metrics.clone())).is_ok()
+        if self.routes.set(http::dressed(routes, Some(self.metrics.clone()))).is_ok()
             && let Some(gate) = &self.serving
         {
             gate.open();
@@ -166,7 +166,7 @@ impl App {
         });
         let cancel = self.cancelled();
         self.spawn("subscription", async move {
-            if let Err(error) = consumer.run(Typed(AwaitsNewer(handler)), cancel).await {
+            if let Err(error) = consumer.run(Typed(Handled(handler)), cancel).await {
                 tracing::error!(%error, "no events are handled");
             }
         });
@@ -221,7 +221,7 @@ impl App {
             Router::new()
                 .route("/{*path}", axum::routing::any(not_yet))
                 .route("/", axum::routing::any(not_yet)),
-            self.metrics.clone(),
+            Some(self.metrics.clone()),
         );
         Router::new().fallback_service(tower::service_fn(move |request: Request| {
             routes.get().unwrap_or(&early).clone().oneshot(request)

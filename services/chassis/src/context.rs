@@ -18,7 +18,7 @@ pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 pub struct Context {
     /// Names this request in logs, answers and events.
     pub request_id: String,
-    /// W3C trace context of the caller, if it sent a valid one.
+    /// W3C trace context: of this request's span where traces are sent, else of the caller, if it sent a valid one.
     pub traceparent: Option<String>,
 }
 

@@ -129,16 +129,24 @@ pub fn subscription(service: &str, consumer: &str) -> Subscription {
         .retry(Duration::from_millis(50), Duration::from_secs(5))
 }
 
-/// A handler in a group whose replicas are of two versions while it is upgraded. What a newer one has
-/// written waits in an older one, with its entity, and is taken over when that ends; parked, it would
-/// wait for a person.
-pub(crate) struct AwaitsNewer<H>(pub(crate) H);
+/// A handler in a service.
+///
+/// Its group's replicas are of two versions while it is upgraded: what a newer one has written waits in an older
+/// one, with its entity, and is taken over when that ends; parked, it would wait for a person. Where traces are
+/// sent, what it asks for continues from its own span.
+pub(crate) struct Handled<H>(pub(crate) H);
 
-impl<H: TypedHandler> TypedHandler for AwaitsNewer<H> {
+impl<H: TypedHandler> TypedHandler for Handled<H> {
     type Event = H::Event;
 
-    fn handle(&self, event: H::Event, entry: &Event) -> impl Future<Output = Outcome> + Send {
-        self.0.handle(event, entry)
+    async fn handle(&self, event: H::Event, entry: &Event) -> Outcome {
+        let outcome = self.0.handle(event, entry).await;
+        match (outcome, telemetry::traceparent()) {
+            (Outcome::Done(outputs), Some(here)) => {
+                Outcome::Done(outputs.into_iter().map(|output| output.traceparent(&here)).collect())
+            }
+            (outcome, _) => outcome,
+        }
     }
 
     fn unreadable(&self, entry: &Event, error: &DecodeError) -> Outcome {

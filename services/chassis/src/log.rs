@@ -1,11 +1,16 @@
 //! Logs: one JSON object a line on standard output, each with the service and the consumer that
-//! wrote it. Panics are logged like everything else.
+//! wrote it, and with its trace where there is one. Panics are logged like everything else. Spans join here, too.
 
 use std::io::{self, Write};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::MakeWriter;
+use telemetry::{Traced, Traces};
+use tracing::Subscriber;
+use tracing_subscriber::fmt::format::{Format, Json, JsonFields};
+use tracing_subscriber::fmt::{self, MakeWriter};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::util::TryInitError;
+use tracing_subscriber::{EnvFilter, Layer};
 
 /// Why logging could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -16,23 +21,35 @@ pub(crate) enum LogError {
     Again(#[from] TryInitError),
 }
 
-/// Sets up the logs of this process.
-pub(crate) fn init(filter: &str, service: &str, consumer: &str) -> Result<(), LogError> {
+/// Sets up the logs of this process. With `traces`, its spans go there, whatever the filter of the logs says.
+pub(crate) fn init(
+    filter: &str,
+    service: &str,
+    consumer: &str,
+    traces: Option<&Traces>,
+) -> Result<(), LogError> {
     let parsed = EnvFilter::try_new(filter).map_err(|error| LogError::Filter(filter.to_owned(), error))?;
-    tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_current_span(false)
-        .with_env_filter(parsed)
-        .with_writer(Lines::new(service, consumer, io::stdout))
-        .finish()
-        .try_init()?;
+    let (registry, writer) = (tracing_subscriber::registry(), Lines::new(service, consumer, io::stdout));
+    match traces {
+        None => registry.with(parsed).with(json().with_writer(writer)).try_init()?,
+        Some(traces) => {
+            let lines = json().with_writer(Traced(writer)).with_filter(parsed);
+            registry.with(lines).with(traces.layer()).try_init()?;
+        }
+    }
     std::panic::set_hook(Box::new(|info| {
         let message = info.payload_as_str().unwrap_or("");
         let location = info.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(message, location, "panic");
     }));
     Ok(())
+}
+
+fn json<S>() -> fmt::Layer<S, JsonFields, Format<Json>>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
+    fmt::layer().json().flatten_event(true).with_current_span(false)
 }
 
 /// Adds the process' own fields in front of every line. The formatter hands over one whole event

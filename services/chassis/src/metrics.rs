@@ -2,8 +2,9 @@
 //! routes are patterns, never paths.
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{EncodeLabelSet, text};
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::Histogram;
@@ -11,6 +12,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use telemetry::Lost;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Request {
@@ -76,11 +78,27 @@ impl Metrics {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner).register_collector(Box::new(collector));
     }
 
+    /// Shows how many spans were lost; only where spans are sent.
+    pub(crate) fn spans(&self, lost: Lost) {
+        self.collect(Spans(lost));
+    }
+
     /// The text of `/metrics`.
     pub(crate) fn text(&self) -> Result<String, std::fmt::Error> {
         let mut output = String::new();
         text::encode(&mut output, &self.registry.lock().unwrap_or_else(PoisonError::into_inner))?;
         Ok(output)
+    }
+}
+
+#[derive(Debug)]
+struct Spans(Lost);
+
+impl Collector for Spans {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
+        let (name, help) = ("ordershop_spans_lost", "Spans that did not reach the collector of traces");
+        let counter = ConstCounter::new(self.0.count());
+        counter.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)
     }
 }
 

@@ -9,7 +9,6 @@
 use crate::app::App;
 use crate::config::{CommonArgs, HttpArgs};
 use crate::health::Readiness;
-use crate::metrics::Metrics;
 use crate::signal::Signals;
 use crate::{admin, http, listen, log};
 use std::future::Future;
@@ -17,6 +16,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
+use telemetry::{LONGEST_FLUSH, Lost, Program, Settings, Traces};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -48,12 +48,14 @@ pub struct Service {
     name: &'static str,
     common: CommonArgs,
     http: Option<HttpArgs>,
+    /// Spans that were lost, where spans are sent.
+    spans: Option<Lost>,
 }
 
 impl Service {
     /// A service without an HTTP API: only its admin port.
     pub fn new(name: &'static str, common: CommonArgs) -> Self {
-        Self { name, common, http: None }
+        Self { name, common, http: None, spans: None }
     }
 
     /// It has an HTTP API; its set-up must call [`App::serve`].
@@ -62,20 +64,24 @@ impl Service {
         self
     }
 
-    /// Runs this process: logs, signals, set-up, shutdown. Returns the process' exit code.
+    /// Runs this process: logs, traces, signals, set-up, shutdown. Returns the process' exit code.
     ///
     /// `setup` is called at once; [`App::connect`] inside it waits for Redis. An error of it, or the
     /// end of a task of the app, ends the process: whoever started it starts it again.
-    pub fn run<F, Fut>(self, setup: F) -> ExitCode
+    pub fn run<F, Fut>(mut self, setup: F) -> ExitCode
     where
         F: FnOnce(App) -> Fut + Send + 'static,
         Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
     {
-        let consumer = self.common.consumer(self.name);
-        if let Err(error) = log::init(&self.common.log, self.name, &consumer) {
-            eprintln!("ordershop-{}: {error}", self.name);
-            return ExitCode::from(2);
-        }
+        let name = self.name;
+        let wrong = |error: &dyn std::error::Error| {
+            eprintln!("ordershop-{name}: {error}");
+            ExitCode::from(2)
+        };
+        let settings = match Settings::from_env() {
+            Ok(settings) => settings,
+            Err(error) => return wrong(&error),
+        };
         // Waiting is most of the work; a machine with many cores needs no thread on each.
         let threads = std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 4));
         let runtime =
@@ -83,13 +89,39 @@ impl Service {
         let runtime = match runtime {
             Ok(runtime) => runtime,
             Err(error) => {
-                tracing::error!(%error, "the runtime cannot start");
+                eprintln!("ordershop-{name}: the runtime cannot start: {error}");
                 return ExitCode::FAILURE;
             }
         };
+        let consumer = self.common.consumer(name);
+        let program = Program {
+            name: &format!("ordershop-{name}"),
+            version: env!("CARGO_PKG_VERSION"),
+            instance: &consumer,
+            own: &["ordershop", "chassis", "event_store"],
+        };
+        let traces = settings.map(|settings| Traces::start(&program, settings, runtime.handle()));
+        if let Err(error) = log::init(&self.common.log, name, &consumer, traces.as_ref()) {
+            return wrong(&error);
+        }
+        self.spans = traces.as_ref().map(Traces::lost);
+        let last = self.for_the_last_spans();
         let code = runtime.block_on(self.live(setup));
+        if let Some(traces) = traces {
+            runtime.block_on(traces.flush(last));
+        }
         runtime.shutdown_background();
         code
+    }
+
+    /// How much of the time for a shutdown the work may take.
+    fn shutdown(&self) -> Duration {
+        self.common.shutdown() - self.for_the_last_spans()
+    }
+
+    /// How much of it is kept for sending the last spans.
+    fn for_the_last_spans(&self) -> Duration {
+        if self.spans.is_some() { LONGEST_FLUSH.min(self.common.shutdown() / 5) } else { Duration::ZERO }
     }
 
     async fn live<F, Fut>(self, setup: F) -> ExitCode
@@ -97,7 +129,7 @@ impl Service {
         F: FnOnce(App) -> Fut + Send + 'static,
         Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
     {
-        let bound = self.common.shutdown();
+        let bound = self.shutdown();
         let started = async { Ok::<_, BoxError>((Signals::listen()?, self.start(setup).await?)) };
         let (mut signals, mut running) = match started.await {
             Ok(started) => started,
@@ -143,8 +175,11 @@ impl Service {
         let (failures, failed) = mpsc::unbounded_channel();
         let readiness = Readiness::default();
         let serving = api.is_some().then(|| readiness.gate("api", "the API is not set up yet"));
-        let bounds = Bounds::of(self.common.shutdown(), api.is_some());
+        let bounds = Bounds::of(self.shutdown(), api.is_some());
         let app = App::new(self.name, &self.common, readiness, serving, bounds.events, failures);
+        if let Some(lost) = self.spans {
+            app.metrics().spans(lost);
+        }
         let mut running = Running {
             admin: admin.1,
             api: None,
@@ -156,9 +191,8 @@ impl Service {
             failed,
             app: app.clone(),
         };
-        // Probes are not requests of the shop: they are counted nowhere.
-        let uncounted = Metrics::new(self.name);
-        let router = http::dressed(admin::router(app.readiness().clone(), app.metrics().clone()), uncounted);
+        // Probes are not requests of the shop: they are counted nowhere, and no trace is made of them.
+        let router = http::dressed(admin::router(app.readiness().clone(), app.metrics().clone()), None);
         tokio::spawn(listen::serve(admin.0, router, running.gone.clone()));
         if let Some((listener, address)) = api {
             running.api = Some(address);

@@ -10,6 +10,7 @@ use crate::{Durability, EventStore, connection, entry, functions};
 use redis::{ToRedisArgs, Value};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
+use tracing::Instrument;
 use uuid::Uuid;
 
 /// The pauses between questions: from 10 ms, doubled, at most half a second.
@@ -63,6 +64,16 @@ impl EventStore {
 
     /// Appends a batch and waits for other copies of it than [`crate::Config::durability`] says.
     pub async fn append_with(
+        &self,
+        events: Vec<NewEvent>,
+        durability: Durability,
+    ) -> Result<Vec<Appended>, AppendError> {
+        let stream = |event: &NewEvent| tracing::field::display(event.kind.stream(event.action));
+        let span = tracing::debug_span!("append", events = events.len(), stream = events.first().map(stream));
+        self.append_all(events, durability).instrument(span).await
+    }
+
+    async fn append_all(
         &self,
         events: Vec<NewEvent>,
         durability: Durability,

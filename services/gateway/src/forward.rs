@@ -10,7 +10,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use chassis::context::REQUEST_ID;
+use chassis::context::{REQUEST_ID, TRACEPARENT};
 use chassis::{Context, Problem, body};
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
@@ -121,8 +121,12 @@ impl Forwarder {
             .at(parts.uri.path_and_query())
             .map_err(|_| Problem::bad_request("the path cannot be forwarded"))?;
         let mut headers = headers::end_to_end(parts.headers);
-        if let Ok(value) = HeaderValue::from_str(&context.request_id) {
-            headers.insert(REQUEST_ID, value);
+        let of_request =
+            [(REQUEST_ID, Some(&context.request_id)), (TRACEPARENT, context.traceparent.as_ref())];
+        for (name, text) in of_request {
+            if let Some(Ok(value)) = text.map(|text| HeaderValue::from_str(text)) {
+                headers.insert(name, value);
+            }
         }
         // What a HEAD answers is what a GET would, without its body: the server takes care of that.
         let method = if parts.method == Method::HEAD { Method::GET } else { parts.method };

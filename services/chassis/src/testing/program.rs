@@ -29,6 +29,15 @@ impl Program {
     /// When it cannot be started.
     #[must_use]
     pub fn start(path: &str, arguments: &[&str]) -> Self {
+        Self::start_with(path, arguments, &[])
+    }
+
+    /// Starts a program with these variables as its whole environment.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn start_with(path: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let fail = |error: io::Error| -> ! { panic!("{path} cannot be started: {error}") };
         let folder = TempDir::new().unwrap_or_else(|error| fail(error));
         let log = File::create(folder.path().join("log")).unwrap_or_else(|error| fail(error));
@@ -38,6 +47,7 @@ impl Program {
             .args(["--admin-listen", &format!("127.0.0.1:{admin}")])
             .args(arguments)
             .env_clear()
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(errors)

@@ -72,7 +72,7 @@ pub(super) async fn carry_on(job: Job, mut running: Running) -> Vec<Handled> {
 
 fn run(handler: Arc<impl Handler>, item: Arc<Item>) -> Running {
     let event = &item.event;
-    let span = tracing::debug_span!("handle", stream = %event.stream, id = %event.id, entity = event.entity_id, correlation = event.correlation_id);
+    let span = tracing::debug_span!("handle", stream = %event.stream, id = %event.id, entity = event.entity_id, correlation = event.correlation_id, traceparent = event.traceparent);
     Box::pin(async move { handler.handle(&item.event).await }.instrument(span))
 }
 
