@@ -104,6 +104,12 @@ pub fn uses_of(spec: &OrderShopSpec, service: Service) -> Vec<Use> {
             optional: false,
         });
     }
+    uses.extend(spec.telemetry.otlp_headers_secret.as_ref().map(|at| Use {
+        field: "spec.telemetry.otlpHeadersSecret".to_owned(),
+        source: (SourceKind::Secret, at.name.clone()),
+        key: Some(at.key.clone()),
+        optional: false,
+    }));
     let said = spec.services.get(service);
     let path = format!("spec.services.{}", service.field());
     for variable in &said.env {

@@ -5,10 +5,14 @@
 //! what an older schema let through is caught here.
 
 mod pods;
+mod telemetry;
 
 use kube::{Resource, ResourceExt};
 
-pub use self::pods::{ValidEnvironment, ValidPod};
+pub use self::{
+    pods::{ValidEnvironment, ValidPod},
+    telemetry::Collector,
+};
 use super::{
     autoscaling::{self, Autoscaling, AutoscalingError},
     labels,
@@ -65,6 +69,8 @@ pub struct ValidShop {
     pub ingress: Option<IngressSpec>,
     /// The key of the Secret with the mail server's URL.
     pub smtp: Option<SecretKey>,
+    /// Where traces go.
+    pub collector: Option<Collector>,
     /// Whether a service reads Secrets or ConfigMaps that the spec names: nobody says when those change.
     pub reads_sources: bool,
     /// Who may connect to whom.
@@ -277,6 +283,7 @@ pub fn validate(shop: &OrderShop, defaults: &Defaults, found: &Sources) -> Resul
         node_port: gateway.node_port,
         ingress: spec.gateway.ingress.clone(),
         smtp: spec.mail.smtp_secret.clone(),
+        collector: telemetry::collector(&spec.telemetry)?,
         reads_sources: !sources::wanted(spec).is_empty(),
         problems,
         owner,

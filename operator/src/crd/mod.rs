@@ -20,6 +20,7 @@ mod quantity;
 mod redis;
 mod services;
 mod status;
+mod telemetry;
 
 #[cfg(test)]
 mod tests;
@@ -43,6 +44,7 @@ pub use quantity::{InvalidQuantity, Quantity};
 pub use redis::{OnDelete, Persistence, RedisSpec, StorageSpec};
 pub use services::{Resources, ServiceSpec, ServicesSpec};
 pub use status::{Condition, ConditionStatus, ConditionType, OrderShopStatus, ServiceStatus};
+pub use telemetry::{HeadersSecret, TelemetrySpec};
 
 /// The longest name a shop can have: the names of its pods' controllers are labels of at most 63 characters.
 pub const MAX_NAME_LENGTH: usize = 40;
@@ -140,6 +142,10 @@ pub struct OrderShopSpec {
     /// How the notification service sends mails.
     #[serde(default)]
     pub mail: MailSpec,
+
+    /// Where the services send their traces.
+    #[serde(default)]
+    pub telemetry: TelemetrySpec,
 
     /// Who may connect to whom, where the cluster's network enforces it.
     #[serde(default)]

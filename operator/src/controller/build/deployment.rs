@@ -18,7 +18,7 @@ use super::{
 use crate::{
     controller::{
         hash, labels, passwords,
-        validate::{ValidService, ValidShop},
+        validate::{Collector, ValidService, ValidShop},
     },
     crd::SecretKey,
     service::Service,
@@ -153,7 +153,33 @@ fn environment(shop: &ValidShop, said: &ValidService) -> Vec<EnvVar> {
     if let (Service::Notification, Some(smtp)) = (service, &shop.smtp) {
         env.push(secret_variable("ORDERSHOP_SMTP_URL", smtp));
     }
+    if let Some(collector) = &shop.collector {
+        let own = traces(shop, said, collector);
+        // What the spec says of this service wins: a variable must not stand there twice.
+        env.extend(
+            own.into_iter().filter(|one| said.environment.variables.iter().all(|said| said.name != one.name)),
+        );
+    }
     env
+}
+
+/// Where its traces go, and what they are said to come from.
+fn traces(shop: &ValidShop, said: &ValidService, collector: &Collector) -> Vec<EnvVar> {
+    let mut of = vec![
+        format!("k8s.namespace.name={}", shop.owner.namespace),
+        format!("ordershop.shop={}", shop.owner.name),
+    ];
+    // An image of its own has a version of its own, which its program knows.
+    if said.image.ends_with(&format!(":{}", shop.version)) {
+        of.push(format!("service.version={}", shop.version));
+    }
+    let headers = collector.headers.as_ref();
+    let plain = [
+        variable("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.endpoint),
+        variable("OTEL_SERVICE_NAME", format!("ordershop-{}", said.service.name())),
+        variable("OTEL_RESOURCE_ATTRIBUTES", of.join(",")),
+    ];
+    plain.into_iter().chain(headers.map(|at| secret_variable("OTEL_EXPORTER_OTLP_HEADERS", at))).collect()
 }
 
 /// A service without Redis is not ready but alive: a restart would not bring Redis back.
@@ -276,6 +302,43 @@ services:
         assert_eq!(url[0]["valueFrom"]["secretKeyRef"], json!({"name": "redis", "key": "uri"}));
         let rolled = rolled(&children.deployments, &shop("2").deployments);
         assert_eq!(rolled.len(), 8, "all but the gateway, which does not talk to Redis: {rolled:?}");
+    }
+
+    #[test]
+    fn where_traces_go_is_said_to_all_services_and_unset_it_changes_nothing() {
+        let unset = built("{}").deployments;
+        let none = |one: &Deployment| !env(one).to_string().contains("OTEL_");
+        assert!(unset.iter().all(none) && built("{ telemetry: {} }").deployments == unset);
+
+        let spec = "telemetry: { otlpEndpoint: http://otel:4318, otlpHeadersSecret: { name: otel } }
+services: { crm: { image: a/b:c }, order: { env: [{ name: OTEL_SERVICE_NAME, value: mine }] } }
+";
+        let shop = |hash| built_with(spec, &found(("otel", "headers", hash), ("x", "x", "x")));
+        let children = shop("1");
+        let all = env(deployment(&children, "shop-billing"));
+        let named = |all: &serde_json::Value, name: &str| {
+            let found: Vec<_> =
+                all.as_array().unwrap().iter().filter(|one| one["name"] == name).cloned().collect();
+            assert_eq!(found.len(), 1, "{name} in {all}");
+            found[0].clone()
+        };
+        assert_eq!(named(&all, "OTEL_EXPORTER_OTLP_ENDPOINT")["value"], "http://otel:4318");
+        assert_eq!(named(&all, "OTEL_SERVICE_NAME")["value"], "ordershop-billing");
+        assert_eq!(
+            named(&all, "OTEL_RESOURCE_ATTRIBUTES")["value"],
+            "k8s.namespace.name=ns,ordershop.shop=shop,service.version=1.2.3"
+        );
+        let headers = named(&all, "OTEL_EXPORTER_OTLP_HEADERS");
+        assert_eq!(headers["valueFrom"]["secretKeyRef"], json!({"name": "otel", "key": "headers"}));
+        let crm = env(deployment(&children, "shop-crm"));
+        assert_eq!(
+            named(&crm, "OTEL_RESOURCE_ATTRIBUTES")["value"],
+            "k8s.namespace.name=ns,ordershop.shop=shop",
+            "an image of its own has a version of its own"
+        );
+        assert_eq!(named(&env(deployment(&children, "shop-order")), "OTEL_SERVICE_NAME")["value"], "mine");
+        assert_eq!(rolled(&unset, &children.deployments).len(), 9);
+        assert_eq!(rolled(&children.deployments, &shop("2").deployments).len(), 9);
     }
 
     #[test]

@@ -68,6 +68,11 @@ fn of_service(shop: &ValidShop, service: Service) -> NetworkPolicy {
     } else if service.uses_redis() {
         egress.push(allowed_out(component(shop, &[labels::REDIS]), REDIS_PORT));
     }
+    // The spec names a host, a policy takes pods and addresses: so it is the port that is opened.
+    let collector = shop.collector.as_ref().map(|collector| i32::from(collector.port));
+    egress.extend(
+        collector.map(|number| NetworkPolicyEgressRule { to: None, ports: Some(vec![port(number, "TCP")]) }),
+    );
     policy(shop, service.name(), ingress, egress)
 }
 
@@ -236,6 +241,20 @@ mod tests {
         let mail = "{ mail: { smtpSecret: { name: smtp } } }";
         assert!(open(mail, "notification") && !open("{}", "notification"));
         assert!(!open(mail, "crm") && !open(mail, "gateway"));
+    }
+
+    #[test]
+    fn every_service_reaches_the_port_of_the_collector_of_traces_when_there_is_one() {
+        let policies = built("{ telemetry: { otlpEndpoint: http://otel.monitoring:4318 } }");
+        let rule = json!({"ports": [{"port": 4318, "protocol": "TCP"}]});
+        let reaches = |policies: &[Value], component: &str| {
+            named(policies, component)["egress"].as_array().is_some_and(|rules| rules.contains(&rule))
+        };
+        for service in Service::ALL {
+            assert!(reaches(&policies, service.name()), "{}", service.name());
+            assert!(!reaches(&built("{}"), service.name()), "{}", service.name());
+        }
+        assert!(!reaches(&policies, "redis"), "Redis sends no traces");
     }
 
     #[test]
