@@ -113,6 +113,7 @@ async fn what_a_value_says_reaches_its_place() -> Result<()> {
         "operands": {"registry": "r", "version": "8", "redisImage": "valkey:8"},
         "replicas": 3,
         "log": "debug",
+        "telemetry": {"otlpEndpoint": "http://otel:4318"},
         "resources": {"requests": {"cpu": "1"}, "limits": {"memory": "1Gi"}},
         "serviceAccount": {"annotations": {"a": "b"}},
         "podAnnotations": {"c": "d"},
@@ -140,6 +141,7 @@ async fn what_a_value_says_reaches_its_place() -> Result<()> {
     assert_eq!(env("ORDERSHOP_DEFAULT_VERSION"), Some(json!("8")));
     assert_eq!(env("ORDERSHOP_DEFAULT_REDIS_IMAGE"), Some(json!("valkey:8")));
     assert_eq!(env("ORDERSHOP_LOG"), Some(json!("debug")));
+    assert_eq!(env("OTEL_EXPORTER_OTLP_ENDPOINT"), Some(json!("http://otel:4318")));
     assert_eq!(env("ORDERSHOP_WATCH_NAMESPACE"), None);
     assert_eq!(template["metadata"]["annotations"]["c"], "d");
     assert_eq!(template["metadata"]["labels"]["e"], "f");

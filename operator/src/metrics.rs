@@ -10,9 +10,15 @@ use std::{
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
-    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    metrics::{
+        counter::{ConstCounter, Counter},
+        family::Family,
+        gauge::Gauge,
+        histogram::Histogram,
+    },
     registry::Registry,
 };
+use telemetry::Lost;
 
 /// How a reconciliation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +31,19 @@ pub enum ReconcileOutcome {
     Error,
     /// The shop is gone.
     Gone,
+}
+
+impl ReconcileOutcome {
+    /// The label.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Invalid => "invalid",
+            Self::Error => "error",
+            Self::Gone => "gone",
+        }
+    }
 }
 
 /// What became of an object.
@@ -92,6 +111,7 @@ pub struct Metrics {
     /// Namespace and name of those that are counted as ready.
     ready: Arc<Mutex<HashSet<(String, String)>>>,
     leader: Gauge,
+    spans: Option<Lost>,
 }
 
 #[derive(Clone, Debug)]
@@ -104,15 +124,15 @@ impl Default for DurationHistogram {
 }
 
 impl Metrics {
+    /// Nothing counted yet. `spans`: those that were lost, where spans are sent.
+    #[must_use]
+    pub fn new(spans: Option<Lost>) -> Self {
+        Self { spans, ..Self::default() }
+    }
+
     /// A reconciliation ended.
     pub fn reconciled(&self, outcome: ReconcileOutcome, took: Duration) {
-        let outcome = match outcome {
-            ReconcileOutcome::Success => "success",
-            ReconcileOutcome::Invalid => "invalid",
-            ReconcileOutcome::Error => "error",
-            ReconcileOutcome::Gone => "gone",
-        };
-        self.reconciliations.get_or_create(&OutcomeLabel { outcome }).inc();
+        self.reconciliations.get_or_create(&OutcomeLabel { outcome: outcome.as_str() }).inc();
         self.duration.0.observe(took.as_secs_f64());
     }
 
@@ -182,6 +202,10 @@ impl Metrics {
         registry.register("shops", "OrderShops that this operator keeps", self.shops.clone());
         registry.register("shops_ready", "OrderShops that are ready", self.shops_ready.clone());
         registry.register("leader", "Whether this replica leads", self.leader.clone());
+        if let Some(lost) = &self.spans {
+            let help = "Spans that did not reach the collector of traces";
+            registry.register("spans_lost", help, ConstCounter::new(lost.count()));
+        }
         let mut text = String::new();
         encode(&mut text, &registry)?;
         Ok(text)
@@ -194,7 +218,7 @@ mod tests {
 
     #[test]
     fn every_metric_of_the_alerts_and_dashboards_is_there_by_its_name() {
-        let metrics = Metrics::default();
+        let metrics = Metrics::new(Some(Lost::default()));
         metrics.reconciled(ReconcileOutcome::Success, Duration::from_millis(20));
         metrics.failed("NameConflict");
         metrics.requested("patch", "deployments");
@@ -214,6 +238,7 @@ mod tests {
             "ordershop_operator_shops 3",
             "ordershop_operator_shops_ready 1",
             "ordershop_operator_leader 1",
+            "ordershop_operator_spans_lost_total 0",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
         }

@@ -8,6 +8,7 @@ use kube::{
     Client,
     runtime::events::{Recorder, Reporter},
 };
+use telemetry::{Lost, SettingsError};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -93,14 +94,17 @@ pub enum RunError {
     /// The operator is not installed so that it can work.
     #[error(transparent)]
     Check(#[from] crate::check::CheckError),
+    /// The environment names no collector of traces that could be one.
+    #[error(transparent)]
+    Traces(#[from] SettingsError),
     /// The CRD cannot be printed.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
 }
 
-/// Runs the operator until SIGTERM or SIGINT.
-pub async fn run(options: Options) -> Result<(), RunError> {
-    let metrics = Metrics::default();
+/// Runs the operator until SIGTERM or SIGINT. `spans`: those that were lost, where spans are sent.
+pub async fn run(options: Options, spans: Option<Lost>) -> Result<(), RunError> {
+    let metrics = Metrics::new(spans);
     let readiness = Readiness::default();
     let address = options.admin_listen;
     let at_admin = |source| RunError::Admin { address, source };

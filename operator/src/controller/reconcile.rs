@@ -18,7 +18,7 @@ use kube::{
         events::{Event, EventType, Recorder},
     },
 };
-use tracing::{Instrument, Span, debug, error, field, info, info_span, warn};
+use tracing::{Instrument, Span, debug, error, field, info, info_span, trace_span, warn};
 
 use super::{
     apply::{Applier, ApplyError, Outcome},
@@ -109,7 +109,15 @@ impl ReconcileError {
 pub async fn reconcile(watched: Arc<Watched>, context: Arc<Context>) -> Result<Action, ReconcileError> {
     let (namespace, name) = (watched.namespace().unwrap_or_default(), watched.name_any());
     let id = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let span = info_span!("reconcile", id, namespace, shop = name, generation = field::Empty);
+    let span = info_span!(
+        "reconcile",
+        id,
+        namespace,
+        shop = name,
+        generation = field::Empty,
+        outcome = field::Empty,
+        otel.status_code = field::Empty
+    );
     let started = Instant::now();
     let work = Box::pin(steps(&context, &watched, &namespace, &name)).instrument(span.clone());
     let result = tokio::time::timeout(LONGEST, work).await.unwrap_or(Err(ReconcileError::TimedOut));
@@ -122,9 +130,11 @@ pub async fn reconcile(watched: Arc<Watched>, context: Arc<Context>) -> Result<A
         Err(error) => {
             context.metrics.failed(error.reason());
             span.in_scope(|| warn!(reason = error.reason(), %error, "failed"));
+            span.record("otel.status_code", "ERROR");
             ReconcileOutcome::Error
         }
     };
+    span.record("outcome", outcome.as_str());
     if matches!(outcome, ReconcileOutcome::Gone | ReconcileOutcome::Invalid) {
         context.metrics.shop_ready(&namespace, &name, false);
     }
@@ -142,6 +152,7 @@ pub fn retry(watched: Arc<Watched>, error: &ReconcileError, context: Arc<Context
     Action::requeue(delay)
 }
 
+/// Each step is a span of a lower level than any line of the log: so a line still names its reconciliation.
 async fn steps(
     context: &Context,
     watched: &Watched,
@@ -149,7 +160,8 @@ async fn steps(
     name: &str,
 ) -> Result<(Action, ReconcileOutcome), ReconcileError> {
     let Context { client, defaults, metrics, .. } = context;
-    let fetched = match Box::pin(fetch::fetch(client, namespace, name)).await {
+    let fetching = Box::pin(fetch::fetch(client, namespace, name)).instrument(trace_span!("fetch"));
+    let fetched = match fetching.await {
         Ok(Some(fetched)) => fetched,
         Ok(None) => return Ok((Action::await_change(), ReconcileOutcome::Gone)),
         Err(error @ FetchError::Undecodable(_)) => {
@@ -162,7 +174,8 @@ async fn steps(
     let old = shop.status.clone().unwrap_or_default();
     Span::current().record("generation", shop.meta().generation);
 
-    let mut valid = match validate::validate(&shop, defaults, &sources) {
+    let validating = || validate::validate(&shop, defaults, &sources);
+    let mut valid = match trace_span!("validate").in_scope(validating) {
         Ok(valid) => valid,
         Err(error) => {
             metrics.failed(error.reason());
@@ -177,7 +190,7 @@ async fn steps(
         }
     };
     valid.passwords = passwords(&valid, &live);
-    let prepared = build::build(&valid)?;
+    let prepared = trace_span!("build").in_scope(|| build::build(&valid))?;
     let autoscaled: Vec<_> = valid
         .services
         .iter()
@@ -194,7 +207,7 @@ async fn steps(
         sleep_gate: sleep_gate(&valid, &live),
         autoscaled: &autoscaled,
     };
-    let mut outcome = applier.apply(prepared, live).await;
+    let mut outcome = applier.apply(prepared, live).instrument(trace_span!("apply")).await;
     outcome.troubles = troubles(client, &valid.owner, &outcome).await?;
     let new = status::status(&old, &valid, &outcome, &now());
     report(context, &shop, &old, &new).await?;
@@ -252,7 +265,7 @@ async fn report(
     old: &OrderShopStatus,
     new: &OrderShopStatus,
 ) -> Result<(), StatusError> {
-    if !status::write(&context.client, shop, new).await? {
+    if !status::write(&context.client, shop, new).instrument(trace_span!("status")).await? {
         return Ok(());
     }
     for event in transitions(old, new) {

@@ -5,6 +5,7 @@ mod scaling;
 mod server;
 mod spec;
 mod start;
+mod traces;
 
 use std::sync::Arc;
 
