@@ -116,7 +116,7 @@ impl Service {
 
     /// How much of the time for a shutdown the work may take.
     fn shutdown(&self) -> Duration {
-        self.common.shutdown() - self.for_the_last_spans()
+        self.common.shutdown().saturating_sub(self.for_the_last_spans())
     }
 
     /// How much of it is kept for sending the last spans.
