@@ -6,18 +6,18 @@
 
 -- What one call of a function works on: the ids it issues, and what it has learnt of the keys.
 local function open_call(clock, window)
-  local time = redis.call('TIME')
+  local time = run('TIME')
   local call = {
-    clock = clock, types = {}, streams = {}, records = {}, fields = {}, listed = {}, buckets = {},
-    now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000), now_seq = tonumber(time[2]) % 1000,
+    clock = clock, types = {}, streams = {}, records = {}, fields = {}, listed = {}, buckets = {}, at = {}, events = 0,
+    now_ms = tonumber(time[1]) * 1000 + floor(tonumber(time[2]) / 1000), now_seq = tonumber(time[2]) % 1000,
   }
-  local ms, seq = string.match(redis.call('GET', clock) or '0-0', '^(%d+)%-(%d+)$')
+  local ms, seq = match(run('GET', clock) or '0-0', '^(%d+)%-(%d+)$')
   call.ms, call.seq = tonumber(ms), tonumber(seq)
   -- Event ids are remembered by the log's own time, which never steps back.
   window = tonumber(window)
-  local generation = math.floor(math.max(call.now_ms, call.ms) / window)
-  call.digit, call.before = string.format('%d', generation % 4), string.format('%d', (generation + 3) % 4)
-  call.forget_at = string.format('%.0f', (generation + 2) * window)
+  local generation = floor(max(call.now_ms, call.ms) / window)
+  call.digit, call.before = format('%d', generation % 4), format('%d', (generation + 3) % 4)
+  call.forget_at = format('%.0f', (generation + 2) * window)
   return call
 end
 
@@ -25,36 +25,35 @@ end
 -- clock is behind: so readers may take an id for one number.
 local function next_id(call)
   if call.now_ms > call.ms or (call.now_ms == call.ms and call.now_seq > call.seq) then
-    call.ms, call.seq = call.now_ms, call.now_seq
-  elseif call.seq < 999 then
+    call.ms, call.seq, call.ms_text = call.now_ms, call.now_seq, nil
+  else
     call.seq = call.seq + 1
   else
     call.ms, call.seq = call.ms + 1, 0
   end
-  call.issued = true
-  return string.format('%d-%d', call.ms, call.seq)
+  call.issued, call.ms_text = true, call.ms_text or format('%.0f-', call.ms)
+  return call.ms_text .. text_of_number(call.seq)
 end
 
 -- Moves the clock behind what a stream has had; false when its ids leave no room.
 local function catch_up(call, stream)
-  local info = redis.call('XINFO', 'STREAM', stream)
+  local info = run('XINFO', 'STREAM', stream)
   for i = 1, #info, 2 do
     if info[i] == 'last-generated-id' then
-      local ms, seq = string.match(info[i + 1], '^(%d+)%-(%d+)$')
+      local ms, seq = match(info[i + 1], '^(%d+)%-(%d+)$')
       if #ms > 15 or #seq > 15 then return false end
       ms, seq = tonumber(ms), tonumber(seq)
-      if ms > call.ms or (ms == call.ms and seq > call.seq) then call.ms, call.seq = ms, seq end
+      if ms > call.ms or (ms == call.ms and seq > call.seq) then call.ms, call.seq, call.ms_text = ms, seq, nil end
     end
   end
   return true
 end
 
--- May the stream be appended to? An entry beyond the last id issued was written by another program,
+-- Why the stream cannot be appended to, if so. An entry beyond the last id issued was written by another program,
 -- or the clock was lost: then the clock goes on behind it.
 local function refuses(call, stream)
-  if call.streams[stream] then return nil end
-  local from = string.format('(%.0f-%.0f', call.ms, call.seq)
-  local newer = redis.pcall('XRANGE', stream, from, '+', 'COUNT', 1)
+  local from = format('(%.0f-%.0f', call.ms, call.seq)
+  local newer = try('XRANGE', stream, from, '+', 'COUNT', 1)
   if newer.err then return 'wrongtype' end
   if #newer > 0 and not catch_up(call, stream) then return 'exhausted' end
   call.streams[stream] = true
@@ -64,22 +63,26 @@ end
 -- stream on that key, the newest first. State: l live, r removed, - no entity. `last` is the entity's own
 -- last event where that is not the first of them.
 local function parsed(text)
-  if not text then return { version = 0, state = '-', last = '', chain = '', listed = false } end
-  local version, state, last, chain = string.match(text, '^(%d+)([lr-])(%S*)(.*)$')
-  if not version then return nil end
-  return { version = tonumber(version), state = state, last = last, chain = chain, listed = state == 'l' }
+  local version, state, last, chain = '0', '-', '', ''
+  if text then
+    version, state, last, chain = match(text, '^(%d+)([lr-])(%S*)(.*)$')
+    if not version then return nil end
+  end
+  -- With room for all that is ever noted of it.
+  return { version = tonumber(version), state = state, last = last, chain = chain, listed = state == 'l',
+    plan = false, planned = false, live = false, moved = false }
 end
 
 -- The record as it is kept.
 local function text_of(r)
-  return string.format('%d', r.version) .. r.state .. r.last .. r.chain
+  return text_of_number(r.version) .. r.state .. r.last .. r.chain
 end
 
 -- Nothing when the key holds something else.
 local function record_of(records, key)
   local r = records[key]
   if r then return r end
-  local text = redis.pcall('GET', key)
+  local text = try('GET', key)
   if type(text) == 'table' then return nil end
   r = parsed(text)
   records[key] = r
@@ -90,30 +93,33 @@ end
 -- not there: where it is not clear which, record_of asks for each by itself.
 local function fetch_records(records, keys, from, to)
   for i = from, to, CHUNK do
-    local last, missing = math.min(i + CHUNK - 1, to), {}
-    local texts = redis.call('MGET', unpack(keys, i, last))
+    local last, missing = min(i + CHUNK - 1, to), {}
+    local texts = run('MGET', unpack(keys, i, last))
     for j = i, last do
       local text = texts[j - i + 1]
       if text then records[keys[j]] = parsed(text) else missing[#missing + 1] = keys[j] end
     end
-    if #missing > 0 and redis.call('EXISTS', unpack(missing)) == 0 then
+    if #missing > 0 and run('EXISTS', unpack(missing)) == 0 then
       for _, key in ipairs(missing) do records[key] = parsed(false) end
     end
   end
 end
 
+local link_of = once(function(name) return ' ' .. name .. '=' end)
+
 local function moved_on(chain, name, id)
-  local from = string.find(chain, ' ' .. name .. '=', 1, true)
+  local link = link_of(name)
+  local from = find(chain, link, 1, true)
   if from then
-    local to = string.find(chain, ' ', from + 1, true)
-    chain = string.sub(chain, 1, from - 1) .. (to and string.sub(chain, to) or '')
+    local to = find(chain, ' ', from + 1, true)
+    chain = sub(chain, 1, from - 1) .. (to and sub(chain, to) or '')
   end
-  return ' ' .. name .. '=' .. id .. chain
+  return link .. id .. chain
 end
 
 -- An event on a further key of the entity of another.
 local function move_other(other, name, id)
-  if other.last == '' and other.version > 0 then other.last = '@' .. string.match(other.chain, '^ (%S+)') end
+  if other.last == '' and other.version > 0 then other.last = '@' .. match(other.chain, '^ (%S+)') end
   other.chain, other.moved = moved_on(other.chain, name, id), true
 end
 
@@ -121,12 +127,12 @@ end
 -- alone stands for 'older generations were forgotten'. At its first use in a generation they are.
 local function forget(call, bucket)
   local old = {}
-  for _, member in ipairs(redis.call('SMEMBERS', bucket)) do
-    local digit = string.sub(member, -1)
+  for _, member in ipairs(run('SMEMBERS', bucket)) do
+    local digit = sub(member, -1)
     if digit ~= call.before and digit ~= call.digit then old[#old + 1] = member end
   end
   in_chunks('SREM', bucket, old, 1, #old)
-  redis.call('PEXPIREAT', bucket, call.forget_at)
+  run('PEXPIREAT', bucket, call.forget_at)
 end
 
 -- Asks which of these numbers the bucket knows.
@@ -136,7 +142,7 @@ local function ask(call, key, bucket)
     members[2 * i], members[2 * i + 1] = number .. call.digit, number .. call.before
   end
   for from = 1, #members, CHUNK do
-    local seen = redis.pcall('SMISMEMBER', key, unpack(members, from, math.min(from + CHUNK - 1, #members)))
+    local seen = try('SMISMEMBER', key, unpack(members, from, min(from + CHUNK - 1, #members)))
     if seen.err then
       bucket.wrong = true
       return
@@ -144,7 +150,7 @@ local function ask(call, key, bucket)
     for i, is_known in ipairs(seen) do
       if is_known == 1 then
         local member = from + i - 1
-        if member == 1 then bucket.swept = true else bucket.known[numbers[math.floor(member / 2)]] = true end
+        if member == 1 then bucket.swept = true else bucket.known[numbers[floor(member / 2)]] = true end
       end
     end
   end
@@ -157,32 +163,35 @@ end
 -- of further fields, those of the cache.
 -- The form is '<number of further keys> <number of further fields> <schema>'.
 local form_of = once(function(word)
-  local others, fields, schema = string.match(word, '^(%d+) (%d+) (%d+)$')
+  local others, fields, schema = match(word, '^(%d+) (%d+) (%d+)$')
   local form = { others = tonumber(others), fields = tonumber(fields), schema = schema }
   form.tail = 6 + 2 * form.others
   form.cache = form.tail + form.fields
   return form
 end)
 
--- Where the events of a batch stand, four things each: key, arg, record, form. The batch: number of
--- events, of keys, of args (these four included) and of records, then the events. Also the cursors
--- behind it.
+-- Finds where the events of a batch stand, four things each in call.at: key, arg, record, form. The batch:
+-- number of events, of keys, of args (these four included) and of records, then the events. Answers the
+-- batch's plan, its first and last event in the call, and the cursors behind it.
 local function places(call, keys, k, args, a, r)
-  local count = tonumber(args[a])
-  local plan = { count = count }
+  local count, at, buckets, n = tonumber(args[a]), call.at, call.buckets, 4 * call.events
+  local plan = { call.events + 1, call.events + count }
   local behind_k, behind_a, behind_r = k + tonumber(args[a + 1]), a + tonumber(args[a + 2]), r + tonumber(args[a + 3])
-  a = a + 4
-  for n = 1, 4 * count, 4 do
+  call.events, a = plan[2], a + 4
+  for i = 1, count do
     local form, key = form_of(args[a]), keys[k + 1]
-    plan[n], plan[n + 1], plan[n + 2], plan[n + 3] = k, a, r, form
-    local bucket = call.buckets[key]
+    at[n + 1], at[n + 2], at[n + 3], at[n + 4], n = k, a, r, form, n + 4
+    local bucket = buckets[key]
     if not bucket then
       bucket = { numbers = {}, known = {}, new = {} }
-      call.buckets[key] = bucket
+      buckets[key] = bucket
     end
-    bucket.numbers[#bucket.numbers + 1] = args[a + 3]
-    local ca = a + form.cache
-    k, a, r = k + 2 + shape_of(args[ca]).keys, behind_cache(args, ca), r + 1 + form.others
+    local numbers = bucket.numbers
+    numbers[#numbers + 1] = args[a + 3]
+    if i < count then
+      local ca = a + form.cache
+      k, a, r = k + 2 + shape_of(args[ca]).keys, behind_cache(args, ca), r + 1 + form.others
+    end
   end
   return plan, behind_k, behind_a, behind_r
 end
@@ -195,22 +204,27 @@ end
 
 -- An answer when an event cannot go into its stream, or when its id was used before.
 local function refuse_ids(call, keys, args, plan)
-  local known, first, ids = 0, nil, {}
-  for i = 1, plan.count do
-    local k, a = plan[4 * i - 3], plan[4 * i - 2]
-    local why = refuses(call, keys[k])
-    if why then return { why, i, keys[k] } end
-    local bucket, event_id = call.buckets[keys[k + 1]], args[a + 2]
-    if bucket.wrong then return { 'wrongtype', i, keys[k + 1] } end
-    if ids[event_id] then return { 'duplicate', i } end
-    ids[event_id] = true
+  local at, first, last = call.at, plan[1], plan[2]
+  local known, first_known, ids = 0, nil, first < last and {}
+  for n = first, last do
+    local k, a = at[4 * n - 3], at[4 * n - 2]
+    if not call.streams[keys[k]] then
+      local why = refuses(call, keys[k])
+      if why then return { why, n - first + 1, keys[k] } end
+    end
+    local bucket = call.buckets[keys[k + 1]]
+    if bucket.wrong then return { 'wrongtype', n - first + 1, keys[k + 1] } end
+    if ids then
+      local event_id = args[a + 2]
+      if ids[event_id] then return { 'duplicate', n - first + 1 } end
+      ids[event_id] = true
+    end
     if bucket.known[args[a + 3]] then
-      known = known + 1
-      first = first or i
+      known, first_known = known + 1, first_known or n - first + 1
     end
   end
   if known == 0 then return nil end
-  if known < plan.count then return { 'duplicate', first } end
+  if known <= last - first then return { 'duplicate', first_known } end
   call.issued = true -- a write, so that a WAIT behind this call waits for what was appended before
   return { 'known' }
 end
@@ -222,28 +236,29 @@ local function plan_on(plan, r)
 end
 
 local function accepts(expected, r)
-  return expected == '*' or (expected == '0' and r.planned == 0) or (expected == '+' and r.live)
-    or tonumber(expected) == r.planned
+  return expected == '*' or (expected == '+' and r.live) or tonumber(expected) == r.planned
 end
 
 -- An answer when an event cannot be appended to what its entity is now.
 local function refuse_state(call, keys, args, plan)
-  local records = call.records
-  for i = 1, plan.count do
-    local k, a, first, form = plan[4 * i - 3], plan[4 * i - 2], plan[4 * i - 1], plan[4 * i]
+  local records, at = call.records, call.at
+  for n = plan[1], plan[2] do
+    local k, a, first, form = at[4 * n - 3], at[4 * n - 2], at[4 * n - 1], at[4 * n]
     for j = first, first + form.others do
-      if not record_of(records, keys[j]) then return { 'wrongtype', i, keys[j] } end
+      if not records[keys[j]] and not record_of(records, keys[j]) then
+        return { 'wrongtype', n - plan[1] + 1, keys[j] }
+      end
     end
     local r, ca = records[keys[first]], a + form.cache
     plan_on(plan, r)
     if not accepts(args[a + 4], r) then
-      return { 'conflict', i, string.format('%d', r.planned), (r.planned > 0 and not r.live) and 1 or 0 }
+      return { 'conflict', n - plan[1] + 1, text_of_number(r.planned), (r.planned > 0 and not r.live) and 1 or 0 }
     end
     local shape = shape_of(args[ca])
     r.planned, r.live = r.planned + 1, not shape.removed
     if shape.shown and not call.fields[keys[k + 3]] then
       local wrong, fields = check_cache(call.types, keys, k + 2, args, ca)
-      if wrong then return { 'wrongtype', i, wrong } end
+      if wrong then return { 'wrongtype', n - plan[1] + 1, wrong } end
       call.fields[keys[k + 3]] = fields
     end
   end
@@ -252,10 +267,10 @@ end
 local function add_entry(stream, id, version, after, args, a, form)
   local tail = a + form.tail
   if after == '' then
-    return redis.pcall('XADD', stream, id, 'event_id', args[a + 2], 'entity', args[a + 5], 'version', version,
+    return try('XADD', stream, id, 'event_id', args[a + 2], 'entity', args[a + 5], 'version', version,
       'schema', form.schema, unpack(args, tail, tail + form.fields - 1))
   end
-  return redis.pcall('XADD', stream, id, 'event_id', args[a + 2], 'entity', args[a + 5], 'version', version,
+  return try('XADD', stream, id, 'event_id', args[a + 2], 'entity', args[a + 5], 'version', version,
     'schema', form.schema, 'after', after, unpack(args, tail, tail + form.fields - 1))
 end
 
@@ -269,7 +284,7 @@ local function show(call, keys, k, args, a, r)
   end
   if shape_of(args[a]).removed then
     listed[id], r.listed = nil, false
-    redis.call('SREM', ids, id)
+    run('SREM', ids, id)
   elseif not r.listed then
     listed[id], r.listed = true, true
   end
@@ -279,11 +294,11 @@ end
 local function write(call, keys, args, k, a, first, form)
   local records = call.records
   local r, stream, shape = records[keys[first]], keys[k], shape_of(args[a + form.cache])
-  local after = string.sub(r.chain, 2)
+  local after = sub(r.chain, 2)
   for j = 1, form.others do
-    after = after .. '\n' .. args[a + 4 + 2 * j] .. '\t' .. string.sub(records[keys[first + j]].chain, 2)
+    after = after .. '\n' .. args[a + 4 + 2 * j] .. '\t' .. sub(records[keys[first + j]].chain, 2)
   end
-  local id, version = next_id(call), string.format('%d', r.version + 1)
+  local id, version = next_id(call), text_of_number(r.version + 1)
   if type(add_entry(stream, id, version, after, args, a, form)) == 'table' then
     -- The stream's newest entries were deleted, so that only it knows how far its ids have come.
     catch_up(call, stream)
@@ -299,29 +314,29 @@ local function write(call, keys, args, k, a, first, form)
   return id, version
 end
 
--- Appends a batch that `places` has found and `prepare` knows of.
+-- Appends a batch that `places` has found and `prepare` knows of. Answers its refusal, or nothing and the ids
+-- and versions.
 local function append_batch(call, keys, args, plan)
   local refusal = refuse_ids(call, keys, args, plan) or refuse_state(call, keys, args, plan)
   if refusal then return refusal end
-  local answer = { 'ok' }
+  local at, answer, count = call.at, {}, 0
   -- from here on nothing may fail
-  for i = 1, plan.count do
-    local n = 4 * i
-    answer[2 * i], answer[2 * i + 1] = write(call, keys, args, plan[n - 3], plan[n - 2], plan[n - 1], plan[n])
+  for n = plan[1], plan[2] do
+    answer[count + 1], answer[count + 2] = write(call, keys, args, at[4 * n - 3], at[4 * n - 2], at[4 * n - 1], at[4 * n])
+    count = count + 2
   end
-  return answer
+  return nil, answer
 end
 
 -- Writes what the batches of the call have in common.
 local function close_call(call)
-  local moved = {}
+  local moved, count = {}, 0
   for key, r in pairs(call.records) do
     if r.moved then
-      moved[#moved + 1] = key
-      moved[#moved + 1] = text_of(r)
+      moved[count + 1], moved[count + 2], count = key, text_of(r), count + 2
     end
   end
-  for i = 1, #moved, CHUNK do redis.call('MSET', unpack(moved, i, math.min(i + CHUNK - 1, #moved))) end
+  for i = 1, count, CHUNK do run('MSET', unpack(moved, i, min(i + CHUNK - 1, count))) end
   for ids, members in pairs(call.listed) do
     local list = {}
     for id in pairs(members) do list[#list + 1] = id end
@@ -339,18 +354,21 @@ local function close_call(call)
       end
     end
   end
-  if call.issued then redis.call('SET', call.clock, string.format('%.0f-%.0f', call.ms, call.seq)) end
+  if call.issued then run('SET', call.clock, format('%.0f-%.0f', call.ms, call.seq)) end
 end
 
 -- keys: clock, the records of all batches, then their other keys. args: number of batches, for how many
 -- ms an event id is remembered, number of records, the batches. Answers a line of words for each.
-redis.register_function('@LIB@_append', function(keys, args)
+register('@LIB@_append', function(keys, args)
   local call, records, count = open_call(keys[1], args[2]), tonumber(args[3]), tonumber(args[1])
   local plans, k, a, r = {}, 2 + records, 4, 2
   for i = 1, count do plans[i], k, a, r = places(call, keys, k, args, a, r) end
   prepare(call, keys, 2, 1 + records)
   local answers = {}
-  for i = 1, count do answers[i] = table.concat(append_batch(call, keys, args, plans[i]), ' ') end
+  for i = 1, count do
+    local refusal, appended = append_batch(call, keys, args, plans[i])
+    answers[i] = refusal and concat(refusal, ' ') or 'ok ' .. concat(appended, ' ')
+  end
   close_call(call)
   return answers
 end)

@@ -12,9 +12,10 @@
 local CHUNK = 1000 -- Lua's stack bounds how many arguments one command can take
 
 local function in_chunks(command, key, args, from, to)
+  if from <= to and to - from < CHUNK then return run(command, key, unpack(args, from, to)) end
   local answers = 0
   for i = from, to, CHUNK do
-    answers = answers + redis.call(command, key, unpack(args, i, math.min(i + CHUNK - 1, to)))
+    answers = answers + run(command, key, unpack(args, i, min(i + CHUNK - 1, to)))
   end
   return answers
 end
@@ -35,7 +36,7 @@ local function once(parse)
 end
 
 local shape_of = once(function(word)
-  local removed, count, indexes, lists = string.match(word, '^([01]) (%d+) (%d+) (%d+)$')
+  local removed, count, indexes, lists = match(word, '^([01]) (%d+) (%d+) (%d+)$')
   if not removed then return { removed = word == '1', keys = 0 } end
   local shape = { removed = removed == '1', shown = true, count = tonumber(count), indexes = tonumber(indexes),
     lists = tonumber(lists) }
@@ -47,7 +48,7 @@ end)
 local function differs(types, key, expected)
   local t = types[key]
   if not t then
-    t = redis.call('TYPE', key).ok
+    t = run('TYPE', key).ok
     if t == 'none' then t = expected end
     types[key] = t
   end
@@ -58,7 +59,7 @@ end
 local function check_cache(types, keys, k, args, a)
   local shape = shape_of(args[a])
   if differs(types, keys[k], 'set') then return keys[k] end
-  local fields = redis.pcall('HLEN', keys[k + 1])
+  local fields = try('HLEN', keys[k + 1])
   if type(fields) == 'table' then return keys[k + 1] end
   local first_list = k + 2 + shape.indexes
   for i = k + 2, first_list - 1 do
@@ -85,28 +86,28 @@ local function write_entity(keys, k, args, a, fields)
   local first, last = a + 2, a + 1 + shape.count
   local at = last + 1
   for i = 1, shape.indexes do
-    local old = redis.call('HGET', hash, args[at])
+    local old = run('HGET', hash, args[at])
     local new = not shape.removed and args[at + 1] == '1' and args[at + 2]
     local index = keys[k + 1 + i]
-    if old and old ~= new then redis.call('ZREM', index, old .. '\0' .. id) end
-    if new then redis.call('ZADD', index, 0, new .. '\0' .. id) end
+    if old and old ~= new then run('ZREM', index, old .. '\0' .. id) end
+    if new then run('ZADD', index, 0, new .. '\0' .. id) end
     at = at + 3
   end
   for i = 1, shape.lists do
     local list, items = keys[k + 1 + shape.indexes + i], tonumber(args[at])
-    redis.call('DEL', list)
+    run('DEL', list)
     if not shape.removed then in_chunks('RPUSH', list, args, at + 1, at + items) end
     at = at + 1 + items
   end
   if shape.removed then
-    redis.call('DEL', hash)
+    run('DEL', hash)
     return 0
   end
   -- The same fields are overwritten in place; where the entity has others now, the hash is made anew,
   -- so that it shows them in the writer's order.
   local added = in_chunks('HSET', hash, args, first, last)
   if fields + added ~= shape.count / 2 or (fields > 0 and added > 0) then
-    redis.call('DEL', hash)
+    run('DEL', hash)
     in_chunks('HSET', hash, args, first, last)
   end
   return shape.count / 2
@@ -116,9 +117,9 @@ end
 local function write_cache(keys, k, args, a, fields, listed)
   local removed, id = shape_of(args[a]).removed, args[a + 1]
   if removed then
-    redis.call('SREM', keys[k], id)
+    run('SREM', keys[k], id)
   elseif not listed then
-    redis.call('SADD', keys[k], id)
+    run('SADD', keys[k], id)
   end
   return write_entity(keys, k, args, a, fields)
 end

@@ -7,74 +7,80 @@
 
 -- '<index of its stream's key> <are there outputs, 1 or 0> <number of positions>' of an event.
 local finish_form_of = once(function(word)
-  local stream, outputs, count = string.match(word, '^(%d+) ([01]) (%d+)$')
+  local stream, outputs, count = match(word, '^(%d+) ([01]) (%d+)$')
   return { stream = tonumber(stream), outputs = outputs == '1', count = tonumber(count) }
 end)
+
+-- An answer when the outputs of an event are refused.
+local function refuse_outputs(call, keys, args, plan)
+  local done, refusal = pcall(append_batch, call, keys, args, plan)
+  if done then return refusal and refusal[1] ~= 'known' and refusal or nil end
+  return { 'error', type(refusal) == 'table' and refusal.err or tostring(refusal) }
+end
 
 -- keys: positions, clock, the streams, the records of the appends, then their other keys. args: group,
 -- consumer, dedup window (ms), number of streams, number of records, then for each event, in the order
 -- of ids: its form, id, the positions' fields, the batch of its outputs. Answers one word for each
 -- event, or the append's refusal as a list.
-redis.register_function('@LIB@_finish', function(keys, args)
+register('@LIB@_finish', function(keys, args)
   local group, consumer = args[1], args[2]
-  local forms, ids, firsts, plans, fields, by_stream = {}, {}, {}, {}, {}, {}
+  local forms, ids, places_of, plans, fields, by_stream = {}, {}, {}, {}, {}, {}
   local first_record, records, call = 3 + tonumber(args[4]), tonumber(args[5]), nil
-  local at, next_key, next_record, last, count = 6, first_record + records, first_record, #args, 0
+  local at, next_key, next_record = 6, first_record + records, first_record
+  local last, count, asked = #args, 0, 0
   while at <= last do
     local form, id = finish_form_of(args[at]), args[at + 1]
-    count = count + 1
-    forms[count], ids[count], firsts[count] = form, id, at + 2
-    for i = at + 2, at + 1 + form.count do fields[#fields + 1] = args[i] end
-    at = at + 2 + form.count
+    count, at = count + 1, at + 2
+    for i = at, at + form.count - 1 do
+      asked = asked + 1
+      fields[asked] = args[i]
+    end
+    at = at + form.count
     if form.outputs then
       call = call or open_call(keys[2], args[3])
       plans[count], next_key, at, next_record = places(call, keys, next_key, args, at, next_record)
     end
     local of_stream = by_stream[form.stream]
-    if of_stream then of_stream[#of_stream + 1] = id else by_stream[form.stream] = { id } end
+    if not of_stream then
+      of_stream = {}
+      by_stream[form.stream] = of_stream
+    end
+    local place = #of_stream + 1
+    forms[count], ids[count], places_of[count], of_stream[place] = form, id, place, id
   end
   if call then prepare(call, keys, first_record, first_record + records - 1) end
-  local positions, mine = values_of(keys[1], fields), {}
-  for stream, list in pairs(by_stream) do mine[stream] = held(keys[stream], group, consumer, list) end
-
-  -- What has no outputs is written at the end, all of it with one command each.
-  local answers, moves, acks = {}, {}, {}
-  local function finish(i, form, id)
-    local first, past, finished = firsts[i], firsts[i] + form.count - 1, form.count > 0
-    for j = first, past do finished = finished and reaches(positions[args[j]], id) end
-    local holds = mine[form.stream][id]
-    if not holds and not finished then return 'fenced' end
-    local into = moves
-    if plans[i] and not finished then
-      local done, answer = pcall(append_batch, call, keys, args, plans[i])
-      if not done then return { 'error', type(answer) == 'table' and answer.err or tostring(answer) } end
-      if answer[1] ~= 'ok' and answer[1] ~= 'known' then return answer end
-      into = {}
-    end
-    for j = first, past do
-      if not reaches(positions[args[j]], id) then
-        positions[args[j]] = id
-        into[#into + 1] = args[j]
-        into[#into + 1] = id
-      end
-    end
-    if into ~= moves then
-      if #into > 0 then redis.call('HSET', keys[1], unpack(into)) end
-      redis.call('XACK', keys[form.stream], group, id)
-      return 'ok'
-    end
-    if holds then
-      local of_stream = acks[form.stream]
-      if of_stream then of_stream[#of_stream + 1] = id else acks[form.stream] = { id } end
-    end
-    return finished and 'already' or 'ok'
+  local positions, mine, acks = values_of(keys[1], fields, asked), {}, {}
+  for stream, list in pairs(by_stream) do
+    mine[stream], acks[stream] = held(keys[stream], group, consumer, list), {}
   end
 
-  for i = 1, count do answers[i] = finish(i, forms[i], ids[i]) end
+  local answers, moves, moved, behind = {}, {}, 0, 0
+  for i = 1, count do
+    local form, id = forms[i], ids[i]
+    local first = behind + 1
+    behind = behind + form.count
+    local finished, holds, refusal = form.count > 0, mine[form.stream][places_of[i]], nil
+    for j = first, behind do finished = finished and reaches(positions[j], id) end
+    if not holds and not finished then
+      refusal = 'fenced'
+    elseif plans[i] and not finished then
+      refusal = refuse_outputs(call, keys, args, plans[i])
+    end
+    if not refusal then
+      for j = first, behind do
+        if not reaches(positions[j], id) then
+          moves[moved + 1], moves[moved + 2], moved = fields[j], id, moved + 2
+        end
+      end
+      local of_stream = acks[form.stream]
+      if holds then of_stream[#of_stream + 1] = id end
+    end
+    answers[i] = refusal or (finished and 'already' or 'ok')
+  end
   if call then close_call(call) end
-  for from = 1, #moves, PART do redis.call('HSET', keys[1], unpack(moves, from, math.min(from + PART - 1, #moves))) end
+  in_chunks('HSET', keys[1], moves, 1, moved)
   for stream, list in pairs(acks) do
-    for from = 1, #list, PART do redis.call('XACK', keys[stream], group, unpack(list, from, math.min(from + PART - 1, #list))) end
+    for from = 1, #list, PART do run('XACK', keys[stream], group, unpack(list, from, min(from + PART - 1, #list))) end
   end
   return answers
 end)

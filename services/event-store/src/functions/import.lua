@@ -25,7 +25,7 @@ local function top_of(tops, stream)
   local top = '0-0'
   local t = type_of(stream)
   if t == 'stream' then
-    local info = redis.call('XINFO', 'STREAM', stream)
+    local info = run('XINFO', 'STREAM', stream)
     for i = 1, #info, 2 do
       if info[i] == 'last-generated-id' then top = info[i + 1] end
     end
@@ -43,7 +43,7 @@ local function refuse_import(keys, args, plan, clock)
     local stream = keys[e.k]
     local top = top_of(tops, stream)
     if not top then return { 'wrongtype', i, stream } end
-    e.known = reaches(top, e.id) and #redis.call('XRANGE', stream, e.id, e.id) == 1
+    e.known = reaches(top, e.id) and #run('XRANGE', stream, e.id, e.id) == 1
     if not e.known then
       if reaches(top, e.id) or (clock ~= e.id and reaches(clock, e.id)) then return { 'conflict', i } end
       tops[stream] = e.id
@@ -65,20 +65,20 @@ local function refuse_import(keys, args, plan, clock)
 end
 
 -- keys: clock, then those of the entries. args: number of entries, the entries.
-redis.register_function('@LIB@_import', function(keys, args)
+register('@LIB@_import', function(keys, args)
   local plan, k, a = {}, 2, 2
   for i = 1, tonumber(args[1]) do
     plan[i] = import_place(args, k, a)
     k, a = plan[i].behind_k, plan[i].behind_a
   end
-  local clock = redis.call('GET', keys[1]) or '0-0'
+  local clock = run('GET', keys[1]) or '0-0'
   local refusal, records, hashes = refuse_import(keys, args, plan, clock)
   if refusal then return refusal end
   local written = 0
   -- from here on nothing may fail
   for _, e in ipairs(plan) do
     if not e.known then
-      redis.call('XADD', keys[e.k], e.id, unpack(args, e.fields, e.fields + e.count - 1))
+      run('XADD', keys[e.k], e.id, unpack(args, e.fields, e.fields + e.count - 1))
       written = written + 1
       if not reaches(clock, e.id) then clock = e.id end
       if e.event then
@@ -91,19 +91,19 @@ redis.register_function('@LIB@_import', function(keys, args)
     end
   end
   for key, r in pairs(records) do
-    redis.call('SET', key, text_of(r))
+    run('SET', key, text_of(r))
   end
-  redis.call('SET', keys[1], clock)
+  run('SET', keys[1], clock)
   return { 'ok', written }
 end)
 
 -- What no entry says: how far the clock had come, and where the log was trimmed. Only moves on.
 -- keys: clock, marks. args: clock, then streams' names and their marks.
-redis.register_function('@LIB@_import_end', function(keys, args)
-  if not reaches(redis.call('GET', keys[1]), args[1]) then redis.call('SET', keys[1], args[1]) end
+register('@LIB@_import_end', function(keys, args)
+  if not reaches(run('GET', keys[1]), args[1]) then run('SET', keys[1], args[1]) end
   for i = 2, #args, 2 do
-    if not reaches(redis.call('HGET', keys[2], args[i]), args[i + 1]) then
-      redis.call('HSET', keys[2], args[i], args[i + 1])
+    if not reaches(run('HGET', keys[2], args[i]), args[i + 1]) then
+      run('HSET', keys[2], args[i], args[i + 1])
     end
   end
   return { 'ok' }

@@ -6,31 +6,31 @@
 -- keys: stream, positions, dead letters, index of the letters. args: group, consumer, id, stream's
 -- name, reason, attempts, for how long it has been failing (ms), the ordering keys, one a line, the
 -- earlier events as 'stream id', one a line, then the positions' fields.
-redis.register_function('@LIB@_park', function(keys, args)
+register('@LIB@_park', function(keys, args)
   local group, consumer, id, name = args[1], args[2], args[3], args[4]
   local field = name .. ' ' .. id
   local holder = owner(keys[1], group, id)
   local function acknowledged(answer)
-    if holder == consumer then redis.call('XACK', keys[1], group, id) end
+    if holder == consumer then run('XACK', keys[1], group, id) end
     return { answer }
   end
-  if redis.call('HEXISTS', keys[4], field) == 1 then return acknowledged('ok') end
+  if run('HEXISTS', keys[4], field) == 1 then return acknowledged('ok') end
   local finished = #args > 9
   for i = 10, #args do
-    if not reaches(redis.call('HGET', keys[2], args[i]), id) then finished = false end
+    if not reaches(run('HGET', keys[2], args[i]), id) then finished = false end
   end
   if finished then return acknowledged('already') end
   if holder ~= consumer then return { 'fenced' } end
   local letters = type_of(keys[3])
   if letters ~= 'none' and letters ~= 'stream' then return { 'wrongtype', keys[3] } end
-  local time = redis.call('TIME')
-  local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+  local time = run('TIME')
+  local now = tonumber(time[1]) * 1000 + floor(tonumber(time[2]) / 1000)
   local entry = {
     'stream', name, 'id', id, 'reason', args[5], 'attempts', args[6],
-    'first_failure', string.format('%.0f', now - tonumber(args[7])), 'last_failure', string.format('%.0f', now),
+    'first_failure', format('%.0f', now - tonumber(args[7])), 'last_failure', format('%.0f', now),
     'keys', args[8], 'before', args[9],
   }
-  local found = redis.call('XRANGE', keys[1], id, id)
+  local found = run('XRANGE', keys[1], id, id)
   if #found == 1 then
     for i = 1, #found[1][2], 2 do
       entry[#entry + 1] = 'raw.' .. found[1][2][i]
@@ -39,9 +39,9 @@ redis.register_function('@LIB@_park', function(keys, args)
   end
   -- More do not fit into one call. What was written by another program stays in the log.
   if #entry > 6000 then entry = { unpack(entry, 1, 16) } end
-  local letter = redis.call('XADD', keys[3], '*', unpack(entry))
-  redis.call('HSET', keys[4], field, letter)
-  redis.call('XACK', keys[1], group, id)
+  local letter = run('XADD', keys[3], '*', unpack(entry))
+  run('HSET', keys[4], field, letter)
+  run('XACK', keys[1], group, id)
   return { 'ok' }
 end)
 
@@ -52,34 +52,34 @@ end)
 -- then for each letter, in the order of the entries' ids: letter, index of its stream's key.
 -- Answers how many went back, how many stay behind an earlier one, and of how many the entry is gone
 -- from the log. One that is no dead letter any more is passed over.
-redis.register_function('@LIB@_unpark', function(keys, args)
+register('@LIB@_unpark', function(keys, args)
   local group, count_only = args[1], args[2] == '1'
   for i = 4, #keys do
     if not info_of(keys[i], group) then return { 'nogroup', keys[i] } end
   end
   local moved, behind, lost, gone = 0, 0, 0, {}
   for at = 3, #args, 2 do
-    local found = redis.call('XRANGE', keys[1], args[at], args[at])
+    local found = run('XRANGE', keys[1], args[at], args[at])
     if #found == 1 then
       local letter, stream = {}, keys[tonumber(args[at + 1])]
       for i = 1, #found[1][2], 2 do letter[found[1][2][i]] = found[1][2][i + 1] end
       local id, name, waits = letter.id, letter.stream, false
-      for before in string.gmatch(letter.before, '[^\n]+') do
-        if not gone[before] and redis.call('HEXISTS', keys[2], before) == 1 then waits = true end
+      for before in gmatch(letter.before, '[^\n]+') do
+        if not gone[before] and run('HEXISTS', keys[2], before) == 1 then waits = true end
       end
       if waits then
         behind = behind + 1
-      elseif #redis.call('XRANGE', stream, id, id) == 0 then
+      elseif #run('XRANGE', stream, id, id) == 0 then
         lost = lost + 1
       else
         moved = moved + 1
         gone[name .. ' ' .. id] = true
         if not count_only then
-          redis.call('XCLAIM', stream, group, 'replay', 0, id, 'IDLE', 86400000, 'FORCE', 'JUSTID')
-          local cursor = redis.call('HGET', keys[3], name)
-          if cursor and reaches(cursor, id) then redis.call('HSET', keys[3], name, id_before(id)) end
-          redis.call('XDEL', keys[1], args[at])
-          redis.call('HDEL', keys[2], name .. ' ' .. id)
+          run('XCLAIM', stream, group, 'replay', 0, id, 'IDLE', 86400000, 'FORCE', 'JUSTID')
+          local cursor = run('HGET', keys[3], name)
+          if cursor and reaches(cursor, id) then run('HSET', keys[3], name, id_before(id)) end
+          run('XDEL', keys[1], args[at])
+          run('HDEL', keys[2], name .. ' ' .. id)
         end
       end
     end

@@ -6,8 +6,8 @@ local KEPT_IN = { HSET = 'hash', HDEL = 'hash', ZADD = 'zset', ZREM = 'zset', SA
 
 -- keys: position, the list of keys, then those of the writes. args: expected position, new
 -- position, JSON of the writes: lists of {operation, key's index, arguments…}.
-redis.register_function('@LIB@_project', function(keys, args)
-  local position = redis.call('GET', keys[1]) or '0-0'
+register('@LIB@_project', function(keys, args)
+  local position = run('GET', keys[1]) or '0-0'
   if position ~= args[1] then return { 'behind', position } end
   local writes = cjson.decode(args[3])
   local types = {}
@@ -17,9 +17,9 @@ redis.register_function('@LIB@_project', function(keys, args)
     if t ~= KEPT_IN[w[1]] then return { 'wrongtype', keys[w[2]] } end
     types[w[2]] = t
   end
-  for i = 3, #keys do redis.call('SADD', keys[2], keys[i]) end
-  for _, w in ipairs(writes) do redis.call(w[1], keys[w[2]], unpack(w, 3)) end
-  redis.call('SET', keys[1], args[2])
+  for i = 3, #keys do run('SADD', keys[2], keys[i]) end
+  for _, w in ipairs(writes) do run(w[1], keys[w[2]], unpack(w, 3)) end
+  run('SET', keys[1], args[2])
   return { 'ok', args[2] }
 end)
 
@@ -29,16 +29,16 @@ end)
 
 -- keys: pointer, own position, position of the version that is active. args: version, active version
 -- or '', its position or '', the head of the own streams read after that position.
-redis.register_function('@LIB@_activate', function(keys, args)
-  local version, active = tonumber(args[1]), redis.call('GET', keys[1]) or ''
+register('@LIB@_activate', function(keys, args)
+  local version, active = tonumber(args[1]), run('GET', keys[1]) or ''
   if active ~= '' and tonumber(active) >= version then return { 'ok' } end
   if active ~= args[2] then return { 'changed' } end
   if active ~= '' then
-    local own, theirs = redis.call('GET', keys[2]) or '0-0', redis.call('GET', keys[3]) or ''
-    local reached = not string.find(theirs, '-', 1, true) or reaches(own, theirs)
+    local own, theirs = run('GET', keys[2]) or '0-0', run('GET', keys[3]) or ''
+    local reached = not find(theirs, '-', 1, true) or reaches(own, theirs)
     if not reached and not (theirs == args[3] and reaches(own, args[4])) then return { 'behind' } end
   end
-  redis.call('SET', keys[1], args[1])
+  run('SET', keys[1], args[1])
   return { 'ok' }
 end)
 
@@ -47,17 +47,17 @@ end)
 -- the first step to the last the position says so, so that none begins to build on what is left.
 
 -- keys: pointer, alive, position, the list of keys, then those to remove. args: version.
-redis.register_function('@LIB@_unproject', function(keys, args)
-  if redis.call('GET', keys[1]) == args[1] then return { 'active' } end
-  if redis.call('GET', keys[3]) ~= 'removing' then
-    if redis.call('EXISTS', keys[2]) == 1 then return { 'alive' } end
-    redis.call('SET', keys[3], 'removing')
+register('@LIB@_unproject', function(keys, args)
+  if run('GET', keys[1]) == args[1] then return { 'active' } end
+  if run('GET', keys[3]) ~= 'removing' then
+    if run('EXISTS', keys[2]) == 1 then return { 'alive' } end
+    run('SET', keys[3], 'removing')
   end
   for i = 5, #keys do
-    redis.call('UNLINK', keys[i])
-    redis.call('SREM', keys[4], keys[i])
+    run('UNLINK', keys[i])
+    run('SREM', keys[4], keys[i])
   end
-  if redis.call('SCARD', keys[4]) > 0 or #keys > 4 then return { 'more' } end
-  redis.call('DEL', keys[3], keys[4])
+  if run('SCARD', keys[4]) > 0 or #keys > 4 then return { 'more' } end
+  run('DEL', keys[3], keys[4])
   return { 'done' }
 end)

@@ -9,16 +9,16 @@
 --   already  the group has finished it         fenced  it is not this consumer's
 --   parked   it is a dead letter itself        behind  an earlier event is one: queue behind it
 --   wait     an earlier event is not finished  gap     go: an earlier event was taken out by hand
-redis.register_function{function_name = '@LIB@_ready', flags = {'no-writes'}, callback = function(keys, args)
+register('@LIB@_ready', function(keys, args)
   local group, consumer = args[1], args[2]
   local infos, answers, at = {}, {}, 3
-  local function letter(name, id) return redis.call('HEXISTS', keys[2], name .. ' ' .. id) == 1 end
+  local function letter(name, id) return run('HEXISTS', keys[2], name .. ' ' .. id) == 1 end
   while at <= #args do
     local stream, name, id = tonumber(args[at]), args[at + 1], args[at + 2]
     local answer, count = 'go', tonumber(args[at + 3])
     local finished = count > 0
     for i = 1, count do
-      if finished and not reaches(redis.call('HGET', keys[1], args[at + 3 + i]), id) then finished = false end
+      if finished and not reaches(run('HGET', keys[1], args[at + 3 + i]), id) then finished = false end
     end
     at = at + 4 + count
     local earlier = tonumber(args[at])
@@ -31,8 +31,8 @@ redis.register_function{function_name = '@LIB@_ready', flags = {'no-writes'}, ca
     else
       for i = 0, earlier - 1 do
         local field, index, before = args[at + 1 + 3 * i], tonumber(args[at + 2 + 3 * i]), args[at + 3 + 3 * i]
-        if not reaches(redis.call('HGET', keys[1], field), before) then
-          if letter(string.match(field, '(%S+)$'), before) then
+        if not reaches(run('HGET', keys[1], field), before) then
+          if letter(match(field, '(%S+)$'), before) then
             answer = 'behind'
           elseif answer ~= 'behind' then
             if not infos[index] then infos[index] = info_of(keys[index], group) end
@@ -49,4 +49,4 @@ redis.register_function{function_name = '@LIB@_ready', flags = {'no-writes'}, ca
     answers[#answers + 1] = answer
   end
   return answers
-end}
+end, { 'no-writes' })

@@ -4,9 +4,9 @@
 
 -- keys: record, then those of the cache, then indexes with strays. args: the record as it was seen ('' for
 -- none), as it must be ('' for none), number of strays, the strays' members, then those of the cache.
-redis.register_function('@LIB@_rebuild', function(keys, args)
+register('@LIB@_rebuild', function(keys, args)
   local record, strays = keys[1], tonumber(args[3])
-  local seen = redis.pcall('GET', record)
+  local seen = try('GET', record)
   if type(seen) == 'table' then return { 'wrongtype', record } end
   if (seen or '') ~= args[1] then return { 'changed' } end
   local a = 4 + strays
@@ -18,16 +18,16 @@ redis.register_function('@LIB@_rebuild', function(keys, args)
     if t ~= 'none' and t ~= 'zset' then return { 'wrongtype', keys[first + i] } end
   end
   -- from here on nothing may fail
-  for i = 1, strays do redis.call('ZREM', keys[first + i], args[3 + i]) end
+  for i = 1, strays do run('ZREM', keys[first + i], args[3 + i]) end
   write_cache(keys, 2, args, a, fields, false)
-  if args[2] == '' then redis.call('DEL', record) else redis.call('SET', record, args[2]) end
+  if args[2] == '' then run('DEL', record) else run('SET', record, args[2]) end
   return { 'ok' }
 end)
 
 -- The same for an ordering key that has no cache.
 -- keys: record. args: the record as it was seen, as it must be.
-redis.register_function('@LIB@_rerecord', function(keys, args)
-  if (redis.call('GET', keys[1]) or '') ~= args[1] then return { 'changed' } end
-  if args[2] == '' then redis.call('DEL', keys[1]) else redis.call('SET', keys[1], args[2]) end
+register('@LIB@_rerecord', function(keys, args)
+  if (run('GET', keys[1]) or '') ~= args[1] then return { 'changed' } end
+  if args[2] == '' then run('DEL', keys[1]) else run('SET', keys[1], args[2]) end
   return { 'ok' }
 end)

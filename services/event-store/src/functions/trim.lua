@@ -5,7 +5,7 @@
 
 -- keys: stream, kept, marks, then a record for each event. args: stream's name, the first id that
 -- stays, the last id that goes, then for each event its id and version.
-redis.register_function('@LIB@_trim', function(keys, args)
+register('@LIB@_trim', function(keys, args)
   local stream, kept, marks, last = keys[1], keys[2], keys[3], args[3]
   local function wrong(key, expected)
     local t = type_of(key)
@@ -15,7 +15,7 @@ redis.register_function('@LIB@_trim', function(keys, args)
   if wrong(marks, 'hash') then return { 'wrongtype', marks } end
   if type_of(stream) ~= 'stream' then return { 'ok', 0, 0 } end
   for _, info in ipairs(groups_of(stream)) do
-    local pending = redis.call('XPENDING', stream, info.name)
+    local pending = run('XPENDING', stream, info.name)
     local held = pending[1] > 0 and reaches(last, pending[2])
     if held or not reaches(info['last-delivered-id'], last) then return { 'held', info.name } end
   end
@@ -29,34 +29,34 @@ redis.register_function('@LIB@_trim', function(keys, args)
   -- from here on nothing may fail
   local moved = 0
   for _, id in ipairs(keep) do
-    local found = redis.call('XRANGE', stream, id, id)
+    local found = run('XRANGE', stream, id, id)
     if #found == 1 then
-      redis.call('XADD', kept, id, unpack(found[1][2]))
+      run('XADD', kept, id, unpack(found[1][2]))
       moved = moved + 1
     end
   end
-  redis.call('HSET', marks, args[1], args[2])
-  return { 'ok', redis.call('XTRIM', stream, 'MINID', '=', args[2]), moved }
+  run('HSET', marks, args[1], args[2])
+  return { 'ok', run('XTRIM', stream, 'MINID', '=', args[2]), moved }
 end)
 
 -- Removes kept events that are not the last of their entity any more.
 -- keys: kept, marks, then a record for each event. args: stream's name, then for each event its id
 -- and version.
-redis.register_function('@LIB@_sweep', function(keys, args)
+register('@LIB@_sweep', function(keys, args)
   local records, swept = {}, 0
   for i = 3, #keys do
     local r = record_of(records, keys[i])
     if r and r.version > tonumber(args[2 * i - 3]) then
-      swept = swept + redis.call('XDEL', keys[1], args[2 * i - 4])
+      swept = swept + run('XDEL', keys[1], args[2 * i - 4])
     end
   end
-  if swept > 0 then redis.call('HINCRBY', keys[2], args[1] .. ' swept', 1) end
+  if swept > 0 then run('HINCRBY', keys[2], args[1] .. ' swept', 1) end
   return { 'ok', swept }
 end)
 
 -- How many entries there are from an id to before another, a page at a time.
 -- keys: stream. args: first id, the id before which to end, at most.
-redis.register_function{function_name = '@LIB@_count', flags = {'no-writes'}, callback = function(keys, args)
-  local page = redis.call('XRANGE', keys[1], args[1], '(' .. args[2], 'COUNT', args[3])
+register('@LIB@_count', function(keys, args)
+  local page = run('XRANGE', keys[1], args[1], '(' .. args[2], 'COUNT', args[3])
   return { #page, #page > 0 and page[#page][1] or args[1] }
-end}
+end, { 'no-writes' })

@@ -11,11 +11,11 @@
 -- The log had this entry and has it no more, though nobody trimmed or deleted it.
 local function is_missing(stream, id)
   if id == '' or id == '0-0' then return false end
-  local info, fields = redis.pcall('XINFO', 'STREAM', stream), {}
+  local info, fields = try('XINFO', 'STREAM', stream), {}
   if info.err then return true end
   for i = 1, #info, 2 do fields[info[i]] = info[i + 1] end
   if not reaches(fields['last-generated-id'], id) then return true end
-  if #redis.call('XRANGE', stream, id, id) > 0 then return false end
+  if #run('XRANGE', stream, id, id) > 0 then return false end
   local first = fields['first-entry']
   return first and not reaches(first[1], id) and not reaches(fields['max-deleted-entry-id'], id)
 end
@@ -23,7 +23,7 @@ end
 -- The log has lost what was known of it: ids that it will give again would pass for finished ones.
 -- Answers what to answer then. `seen` is the highest id that the consumer was given, or ''.
 local function went_back(stream, cursors, name, seen)
-  local found = redis.call('HMGET', cursors, name, '!' .. name, '=' .. name)
+  local found = run('HMGET', cursors, name, '!' .. name, '=' .. name)
   local cursor, halted, delivered = found[1], found[2], found[3] or ''
   if not halted then
     local last, known = last_id(stream), nil
@@ -32,18 +32,18 @@ local function went_back(stream, cursors, name, seen)
     if is_missing(stream, seen) and (not known or reaches(seen, known)) then known = seen end
     if not known then return nil, cursor, delivered end
     halted = known .. ' ' .. last
-    redis.call('HSET', cursors, '!' .. name, halted)
+    run('HSET', cursors, '!' .. name, halted)
   end
-  return { 'back', string.match(halted, '^(%S+) (%S+)$') }
+  return { 'back', match(halted, '^(%S+) (%S+)$') }
 end
 
 -- Where a group begins on a stream that it has not read: the first to ask decides, for all streams.
 local function beginning(stream, cursors, clock, start)
-  local begun = redis.call('HGET', cursors, '^')
+  local begun = run('HGET', cursors, '^')
   if not begun then
     begun = start
-    if start == '$' then begun = redis.call('GET', clock) or last_id(stream) end
-    redis.call('HSET', cursors, '^', begun)
+    if start == '$' then begun = run('GET', clock) or last_id(stream) end
+    run('HSET', cursors, '^', begun)
   end
   -- A group never stands beyond the end of its log: that is how a log that went back is known.
   local last = last_id(stream)
@@ -53,60 +53,60 @@ end
 -- Makes the group where it is not: at its cursor, or where it is to begin.
 -- keys: stream, cursors, clock. args: group, stream's name, highest id seen or '', where to begin (an
 -- id, or '$' for now).
-redis.register_function('@LIB@_join', function(keys, args)
+register('@LIB@_join', function(keys, args)
   local group, name = args[1], args[2]
   local back, cursor = went_back(keys[1], keys[2], name, args[3])
   if back then return back end
   local answer = 'there'
   if not info_of(keys[1], group) then
     local from = cursor or beginning(keys[1], keys[2], keys[3], args[4])
-    redis.call('XGROUP', 'CREATE', keys[1], group, from, 'MKSTREAM')
+    run('XGROUP', 'CREATE', keys[1], group, from, 'MKSTREAM')
     if cursor then
       answer = 'recovered'
-      redis.call('HSET', keys[2], '+' .. name, last_id(keys[1]))
+      run('HSET', keys[2], '+' .. name, last_id(keys[1]))
     else
       answer = 'made'
-      redis.call('HSET', keys[2], name, from)
+      run('HSET', keys[2], name, from)
     end
   end
-  return { answer, redis.call('HGET', keys[2], '+' .. name) or '0-0' }
+  return { answer, run('HGET', keys[2], '+' .. name) or '0-0' }
 end)
 
 -- keys: stream, cursors. args: group, consumer, stream's name, idle ms after which an empty consumer
 -- goes, highest id seen or '', then the ids in hand, ascending. Answers how the group stands (number
 -- pending, lag or '' where the server does not know it, oldest pending id or '', the server's time in
 -- ms), then those of the ids that are no longer this consumer's.
-redis.register_function('@LIB@_upkeep', function(keys, args)
+register('@LIB@_upkeep', function(keys, args)
   local group, consumer, name, idle = args[1], args[2], args[3], tonumber(args[4])
   local back, known, delivered = went_back(keys[1], keys[2], name, args[5])
   if back then return back end
   local info = info_of(keys[1], group)
   if not info then return { 'nogroup' } end
-  local pending, time = redis.call('XPENDING', keys[1], group), redis.call('TIME')
-  local now = string.format('%.0f', tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000))
+  local pending, time = run('XPENDING', keys[1], group), run('TIME')
+  local now = format('%.0f', tonumber(time[1]) * 1000 + floor(tonumber(time[2]) / 1000))
   local answer = { 'ok', pending[1], info.lag or '', pending[2] or '', now }
   local ids, mine = {}, {}
   for i = 6, #args do ids[#ids + 1] = args[i] end
   local pending_here = held(keys[1], group, consumer, ids)
-  for _, id in ipairs(ids) do
-    if pending_here[id] then mine[#mine + 1] = id else answer[#answer + 1] = id end
+  for i, id in ipairs(ids) do
+    if pending_here[i] then mine[#mine + 1] = id else answer[#answer + 1] = id end
   end
   for from = 1, #mine, PART do
-    local part = { unpack(mine, from, math.min(from + PART - 1, #mine)) }
+    local part = { unpack(mine, from, min(from + PART - 1, #mine)) }
     part[#part + 1] = 'JUSTID'
-    redis.call('XCLAIM', keys[1], group, consumer, 0, unpack(part))
+    run('XCLAIM', keys[1], group, consumer, 0, unpack(part))
   end
   local cursor = info['last-delivered-id']
   if pending[1] > 0 then cursor = id_before(pending[2]) end
   -- A group that was made again may stand at an id that no entry has.
   local last = info['last-delivered-id']
-  if last ~= delivered and #redis.call('XRANGE', keys[1], last, last) == 0 then last = '' end
-  if cursor ~= known or last ~= delivered then redis.call('HSET', keys[2], name, cursor, '=' .. name, last) end
-  for _, c in ipairs(redis.call('XINFO', 'CONSUMERS', keys[1], group)) do
+  if last ~= delivered and #run('XRANGE', keys[1], last, last) == 0 then last = '' end
+  if cursor ~= known or last ~= delivered then run('HSET', keys[2], name, cursor, '=' .. name, last) end
+  for _, c in ipairs(run('XINFO', 'CONSUMERS', keys[1], group)) do
     local one = {}
     for i = 1, #c, 2 do one[c[i]] = c[i + 1] end
     if one.name ~= consumer and one.pending == 0 and one.idle > idle then
-      redis.call('XGROUP', 'DELCONSUMER', keys[1], group, one.name)
+      run('XGROUP', 'DELCONSUMER', keys[1], group, one.name)
     end
   end
   return answer
@@ -117,25 +117,25 @@ end)
 -- the time (ms) after which nothing is claimed any more. Answers where to go on ('0-0' at the end) and
 -- the entries; 'late' when its time is over: a server that stood still meanwhile makes the living look
 -- dead, and they may be waiting behind this call to say that they live.
-redis.register_function('@LIB@_claim', function(keys, args)
-  local time = redis.call('TIME')
-  local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+register('@LIB@_claim', function(keys, args)
+  local time = run('TIME')
+  local now = tonumber(time[1]) * 1000 + floor(tonumber(time[2]) / 1000)
   if now > tonumber(args[6]) then return { 'late' } end
-  local found = redis.call('XAUTOCLAIM', keys[1], args[1], args[2], args[3], args[4], 'COUNT', args[5])
+  local found = run('XAUTOCLAIM', keys[1], args[1], args[2], args[3], args[4], 'COUNT', args[5])
   return { found[1], found[2] }
 end)
 
 -- Leaves the group on one stream: what is in hand is handed back (old enough to be claimed at
 -- once), and a consumer without pending entries is removed.
 -- keys: stream. args: group, consumer.
-redis.register_function('@LIB@_leave', function(keys, args)
+register('@LIB@_leave', function(keys, args)
   local group, consumer = args[1], args[2]
-  local pending = redis.pcall('XPENDING', keys[1], group, '-', '+', 10000, consumer)
+  local pending = try('XPENDING', keys[1], group, '-', '+', 10000, consumer)
   if pending.err then return { 'nogroup' } end
   for _, p in ipairs(pending) do
-    redis.call('XCLAIM', keys[1], group, consumer, 0, p[1], 'IDLE', 86400000, 'JUSTID')
+    run('XCLAIM', keys[1], group, consumer, 0, p[1], 'IDLE', 86400000, 'JUSTID')
   end
-  if #pending == 0 then redis.call('XGROUP', 'DELCONSUMER', keys[1], group, consumer) end
+  if #pending == 0 then run('XGROUP', 'DELCONSUMER', keys[1], group, consumer) end
   return { 'ok', #pending }
 end)
 
@@ -143,26 +143,26 @@ end)
 -- positions with each call; the group goes on with the last one. Until then it stays halted.
 -- keys: stream, cursors, positions. args: group, stream's name, where to go on in the positions.
 -- Answers where to go on ('0' at the end), how many positions went back, and the log's last id.
-redis.register_function('@LIB@_accept', function(keys, args)
+register('@LIB@_accept', function(keys, args)
   local group, name = args[1], args[2]
-  if redis.call('HEXISTS', keys[2], '!' .. name) == 0 then return { 'ok', '0', 0, '' } end
+  if run('HEXISTS', keys[2], '!' .. name) == 0 then return { 'ok', '0', 0, '' } end
   local last, lowered = last_id(keys[1]), 0
-  local page = redis.call('HSCAN', keys[3], args[3], 'COUNT', 1000)
+  local page = run('HSCAN', keys[3], args[3], 'COUNT', 1000)
   for i = 1, #page[2], 2 do
     local field, position = page[2][i], page[2][i + 1]
-    if string.sub(field, -#name - 1) == ' ' .. name and not reaches(last, position) then
-      redis.call('HSET', keys[3], field, last)
+    if sub(field, -#name - 1) == ' ' .. name and not reaches(last, position) then
+      run('HSET', keys[3], field, last)
       lowered = lowered + 1
     end
   end
   if page[1] == '0' then
     local info = info_of(keys[1], group)
     if info and not reaches(last, info['last-delivered-id']) then
-      redis.call('XGROUP', 'SETID', keys[1], group, last)
+      run('XGROUP', 'SETID', keys[1], group, last)
     end
-    local cursor = redis.call('HGET', keys[2], name)
-    if cursor and not reaches(last, cursor) then redis.call('HSET', keys[2], name, last) end
-    redis.call('HDEL', keys[2], '!' .. name, '=' .. name)
+    local cursor = run('HGET', keys[2], name)
+    if cursor and not reaches(last, cursor) then run('HSET', keys[2], name, last) end
+    run('HDEL', keys[2], '!' .. name, '=' .. name)
   end
   return { 'ok', page[1], lowered, last }
 end)
