@@ -85,9 +85,18 @@ impl StreamName {
     /// The name in a text such as `order_created`: the action is what follows the last underscore.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let (family, action) = text.rsplit_once('_')?;
-        (is_valid_kind(family) && is_valid_action(action))
-            .then(|| Self { family: family.to_owned().into(), action: action.to_owned().into() })
+        let (family, action) = Self::parts(text)?;
+        Some(Self { family: family.to_owned().into(), action: action.to_owned().into() })
+    }
+
+    /// Is the text the name of a stream?
+    pub(crate) fn is_one(text: &str) -> bool {
+        Self::parts(text).is_some()
+    }
+
+    fn parts(text: &str) -> Option<(&str, &str)> {
+        let parts = text.rsplit_once('_');
+        parts.filter(|(family, action)| is_valid_kind(family) && is_valid_action(action))
     }
 
     /// The family before the underscore: `order` of `order_created`.

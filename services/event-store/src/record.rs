@@ -81,19 +81,22 @@ pub(crate) fn name_on<'a>(key: &str, stream: &'a StreamName) -> Cow<'a, str> {
 
 fn stream_and_id(key: &str, pair: &str) -> Option<(StreamName, Id)> {
     let (name, id) = pair.split_once('=')?;
-    let stream = if name.contains('_') {
-        StreamName::parse(name)?
-    } else {
-        StreamName::parse(&format!("{}_{name}", key.split_once('/')?.0))?
-    };
-    Some((stream, id.parse().ok()?))
+    Some((StreamName::parse(&full_name(key, name)?)?, id.parse().ok()?))
+}
+
+/// The name of the stream that is called so in the chain of a key.
+fn full_name(key: &str, name: &str) -> Option<String> {
+    let full =
+        if name.contains('_') { name.to_owned() } else { [key.split_once('/')?.0, "_", name].concat() };
+    StreamName::is_one(&full).then_some(full)
 }
 
 fn parse_chain(key: &str, text: &str) -> Option<Chain> {
     let mut chain = Chain::new();
     for pair in text.split(' ').filter(|pair| !pair.is_empty()) {
-        let (stream, id) = stream_and_id(key, pair)?;
-        let last = chain.entry(stream.to_string()).or_insert(id);
+        let (name, id) = pair.split_once('=')?;
+        let (stream, id) = (full_name(key, name)?, id.parse().ok()?);
+        let last = chain.entry(stream).or_insert(id);
         *last = id.max(*last);
     }
     Some(chain)

@@ -2,6 +2,8 @@
 //! more than sending them.
 
 use redis::{RedisWrite, ToRedisArgs};
+use std::fmt::Display;
+use std::io::Write;
 
 /// A list of texts or bytes, as Redis gets them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +29,13 @@ impl Words {
             }
         }
         self.push(&digits[from..]);
+    }
+
+    /// A word as it is displayed.
+    pub(crate) fn push_display(&mut self, word: impl Display) {
+        // A vector takes whatever is written to it.
+        let _ = write!(self.bytes, "{word}");
+        self.ends.push(self.bytes.len());
     }
 
     pub(crate) fn extend(&mut self, other: &Words) {
@@ -77,10 +86,11 @@ mod tests {
         let mut words = Words::from_iter(["a", "", "b c"]);
         words.push_number(0);
         words.push_number(u64::MAX);
+        words.push_display(format_args!("{}-{}", 1, 2));
         let mut all = Words::from_iter(["first"]);
         all.extend(&words);
         let texts: Vec<&[u8]> = all.iter().collect();
-        assert_eq!(texts, [&b"first"[..], b"a", b"", b"b c", b"0", b"18446744073709551615"]);
-        assert_eq!((all.len(), all.num_of_args()), (6, 6));
+        assert_eq!(texts, [&b"first"[..], b"a", b"", b"b c", b"0", b"18446744073709551615", b"1-2"]);
+        assert_eq!((all.len(), all.num_of_args()), (7, 7));
     }
 }

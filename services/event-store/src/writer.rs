@@ -90,6 +90,10 @@ impl Writer {
                 Some(_) = calls.join_next(), if !calls.is_empty() => {}
                 job = next(&mut self.next, &mut self.jobs), if calls.len() < CALLS => {
                     let Some(job) = job else { break };
+                    if !calls.is_empty() {
+                        // The server is busy: all who were just answered may come along.
+                        tokio::task::yield_now().await;
+                    }
                     let call = Call {
                         jobs: self.together_with(job),
                         connection: self.connection.clone(),

@@ -111,8 +111,9 @@ impl Group {
                     }
                 },
             };
-            args.push(format!("{} {} {}", stream + 3, u8::from(batch.is_some()), item.fields.len()));
-            args.push(id.to_string());
+            let outputs = u8::from(batch.is_some());
+            args.push_display(format_args!("{} {outputs} {}", stream + 3, item.fields.len()));
+            args.push_display(id);
             item.fields.iter().for_each(|field| args.push(field));
             if let Some(batch) = &batch {
                 records += batch.records.len() as u64;
@@ -136,7 +137,7 @@ impl Group {
             }
         }
         let of = |part: Result<Option<Batch>, Settled>| match part {
-            Ok(batch) => verdict(batch.as_ref(), &entry::words(answers.next().unwrap_or_default())),
+            Ok(batch) => verdict(batch.as_ref(), answers.next().unwrap_or_default()),
             Err(settled) => settled,
         };
         Ok(parts.into_iter().map(of).collect())
@@ -234,7 +235,11 @@ async fn pause(e: &AppendError) {
     tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
-fn verdict(batch: Option<&Batch>, words: &[String]) -> Settled {
+fn verdict(batch: Option<&Batch>, answer: Value) -> Settled {
+    if matches!(&answer, Value::BulkString(word) if word == b"ok") {
+        return Settled::Finished;
+    }
+    let words = entry::words(answer);
     match (words.first().map(String::as_str), batch) {
         (Some("ok" | "already"), _) => Settled::Finished,
         (Some("fenced"), _) => Settled::Fenced,

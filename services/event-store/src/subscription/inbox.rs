@@ -8,6 +8,7 @@
 
 use super::item::{Content, Entries, Item, Place};
 use super::known::Known;
+use super::mark::Marks;
 use crate::Id;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -128,7 +129,8 @@ impl Inbox {
     /// The entries for which something can be done now, in id order.
     pub(super) fn plan(&self, now: Instant, look: Look, known: &Known) -> Plan {
         let bound = self.bounds.iter().flatten().min().copied().unwrap_or(Id::MAX);
-        let mut taken: HashSet<&str> = HashSet::new();
+        let mut taken = Marks::default();
+        taken.reserve(self.slots.len());
         let mut plan = Plan::default();
         for (place, slot) in &self.slots {
             if place.0 > bound || plan.go.len() >= look.go {
@@ -136,8 +138,8 @@ impl Inbox {
             }
             let mut free = !slot.in_hand;
             if let Content::Event(item) = &slot.content {
-                for key in item.event.after.keys() {
-                    free &= taken.insert(key);
+                for mark in &item.marks {
+                    free &= taken.insert(*mark);
                 }
             }
             // What waits has this one's time as a reason to wake up; an earlier event of its key, or

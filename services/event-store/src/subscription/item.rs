@@ -1,6 +1,7 @@
 //! An entry as a consumer holds it: decoded once, with what the group must know of it laid out once.
 //! Pure.
 
+use super::mark::Mark;
 use crate::entry::RawEntry;
 use crate::{Event, Id, StreamName};
 use std::sync::Arc;
@@ -24,6 +25,8 @@ pub(super) struct Item {
     pub(super) event: Event,
     /// One for each ordering key: moved to the event's id when it is finished.
     pub(super) fields: Vec<String>,
+    /// The ordering keys.
+    pub(super) marks: Vec<Mark>,
     /// What must be finished before.
     pub(super) before: Vec<Before>,
 }
@@ -32,6 +35,7 @@ impl Item {
     pub(super) fn new(event: Event, streams: &[StreamName]) -> Self {
         let field = |key: &str, stream: &StreamName| format!("{key} {stream}");
         let fields = event.after.keys().map(|key| field(key, &event.stream)).collect();
+        let marks = event.after.keys().map(|key| Mark::of(key)).collect();
         let mut before = Vec::new();
         for (key, last) in &event.after {
             for (number, stream) in streams.iter().enumerate() {
@@ -40,7 +44,7 @@ impl Item {
                 before.extend(id.map(|id| Before { field: field(key, stream), stream: number, id }));
             }
         }
-        Self { event, fields, before }
+        Self { event, fields, marks, before }
     }
 }
 

@@ -22,6 +22,7 @@ mod house;
 mod inbox;
 mod item;
 mod known;
+mod mark;
 mod observe;
 mod patience;
 mod reader;
