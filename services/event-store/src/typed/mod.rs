@@ -1,14 +1,20 @@
 //! Typed events: what a program knows of the log, declared once. A kind of entity names its state's
 //! type and how older schemas of it become the newest ([`EntityType`]); an enum names the events
-//! that the program handles or writes ([`events!`](crate::events)). Reading never guesses: an event
+//! that the program handles or writes ([`events!`](crate::events)), and a handler gets them
+//! ([`TypedHandler`]). Reading never guesses: an event
 //! of a newer schema or of an unknown action is an error that says so, and stays in the log.
 
+mod events;
+mod handler;
+
+pub use events::TypedEvent;
+pub use handler::{Typed, TypedHandler};
+
 use crate::error::{DecodeError, DecodeErrorKind, ReadError, ReadErrorKind};
-use crate::{Entity, Event, EventStore, Expected, Handler, Kind, NewEvent, Outcome, StreamName};
+use crate::{Entity, Event, EventStore, Expected, Kind, NewEvent};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use std::future::Future;
 
 /// One step in the life of a schema: turns the fields of version n into those of version n + 1.
 ///
@@ -90,121 +96,11 @@ pub trait EntityType {
     }
 }
 
-/// Events that a program knows. Made by [`events!`](crate::events).
-pub trait TypedEvent: Sized + Send {
-    /// The streams of all of them, each once: what a subscription, a tail or a projection reads.
-    fn streams() -> Vec<StreamName>;
-
-    /// The event as one of them, or `None` when it is none of them.
-    fn read(event: &Event) -> Option<Result<Self, DecodeError>>;
-
-    /// The event to be appended.
-    fn write(&self) -> NewEvent;
-}
-
-/// Declares an enum of events and implements [`TypedEvent`] for it.
-///
-/// A variant names its [`EntityType`], whose state it carries, and the action that is the second half
-/// of its stream's name: `put` for an event that leaves the entity in that state, `remove` for its
-/// deletion. Variants may be of several kinds: declare one enum of what a consumer handles, and
-/// another of what a program writes.
-///
-/// ```
-/// use event_store::{EntityType, Kind, NewEvent, TypedEvent, events};
-/// # use serde::{Deserialize, Serialize};
-/// # #[derive(Debug, PartialEq, Serialize, Deserialize)]
-/// # pub struct Account { id: String, cents: i64 }
-/// # impl EntityType for Account {
-/// #     type State = Self;
-/// #     const KIND: Kind = Kind::new("account");
-/// #     fn id(account: &Self) -> &str { &account.id }
-/// # }
-///
-/// events! {
-///     /// What happens to accounts.
-///     #[derive(Debug, PartialEq)]
-///     pub enum AccountEvent {
-///         /// There is a new account.
-///         Opened(Account) = put "opened",
-///         /// Somebody paid in.
-///         Deposited(Account) = put "deposited",
-///         /// It is gone; this is how it was last.
-///         Closed(Account) = remove "closed",
-///     }
-/// }
-///
-/// let names: Vec<_> = AccountEvent::streams().iter().map(ToString::to_string).collect();
-/// assert_eq!(names, ["account_closed", "account_deposited", "account_opened"]);
-/// let event = AccountEvent::Opened(Account { id: "a".into(), cents: 0 });
-/// let to_append: NewEvent = event.write();
-/// ```
-#[macro_export]
-macro_rules! events {
-    (
-        $(#[$enum_meta:meta])*
-        $visibility:vis enum $name:ident {
-            $(
-                $(#[$variant_meta:meta])*
-                $variant:ident($entity:ty) = $step:ident $action:literal
-            ),+ $(,)?
-        }
-    ) => {
-        $(#[$enum_meta])*
-        $visibility enum $name {
-            $( $(#[$variant_meta])* $variant(<$entity as $crate::EntityType>::State), )+
-        }
-
-        impl $crate::TypedEvent for $name {
-            fn streams() -> ::std::vec::Vec<$crate::StreamName> {
-                let mut all = ::std::vec![
-                    $( <$entity as $crate::EntityType>::KIND.stream($action), )+
-                ];
-                all.sort();
-                all.dedup();
-                all
-            }
-
-            fn read(
-                event: &$crate::Event,
-            ) -> ::std::option::Option<::std::result::Result<Self, $crate::DecodeError>> {
-                $(
-                    if event.is(<$entity as $crate::EntityType>::KIND, $action) {
-                        return ::std::option::Option::Some(event.state::<$entity>().map(Self::$variant));
-                    }
-                )+
-                ::std::option::Option::None
-            }
-
-            fn write(&self) -> $crate::NewEvent {
-                match self {
-                    $( Self::$variant(state) => <$entity as $crate::EntityType>::$step($action, state), )+
-                }
-            }
-        }
-    };
-}
-
 impl Event {
-    /// Is it this action of this kind of entity?
-    #[must_use]
-    pub fn is(&self, kind: Kind, action: &str) -> bool {
-        self.entity_type == kind.name() && self.stream.family() == kind.family && self.action() == action
-    }
-
     /// The state that it carries, brought to the newest schema.
     pub fn state<T: EntityType>(&self) -> Result<T::State, DecodeError> {
         newest::<T>(self.schema, &self.entity).map_err(|(kind, why)| {
             DecodeError::of(kind, self.id, format!("{} {}: {why}", self.stream, self.entity_id))
-        })
-    }
-
-    /// The event as one of those that the program knows. One that it does not know
-    /// ([`DecodeErrorKind::Unknown`]) and one that a newer program wrote
-    /// ([`DecodeErrorKind::NewerSchema`]) are errors; the event itself stays whole in the caller's hands.
-    pub fn typed<E: TypedEvent>(&self) -> Result<E, DecodeError> {
-        E::read(self).unwrap_or_else(|| {
-            let why = format!("{} of {} {} is not known here", self.stream, self.entity_type, self.entity_id);
-            Err(DecodeError::of(DecodeErrorKind::Unknown, self.id, why))
         })
     }
 }
@@ -271,67 +167,6 @@ impl EventStore {
     pub async fn load<T: EntityType>(&self, id: &str) -> Result<Option<Loaded<T::State>>, ReadError> {
         let Some(entity) = self.entity(T::KIND, id).await? else { return Ok(None) };
         Ok(Some(Loaded { state: entity.state::<T>()?, version: entity.version }))
-    }
-}
-
-/// Handles typed events. Give it to a consumer as [`Typed`].
-///
-/// ```
-/// use event_store::{Event, Outcome, TypedEvent, TypedHandler, events};
-/// # use event_store::{EntityType, Kind};
-/// # use serde::{Deserialize, Serialize};
-/// # #[derive(Serialize, Deserialize)]
-/// # pub struct Account { id: String, cents: i64 }
-/// # impl EntityType for Account {
-/// #     type State = Self;
-/// #     const KIND: Kind = Kind::new("account");
-/// #     fn id(account: &Self) -> &str { &account.id }
-/// # }
-/// # events! { pub enum AccountEvent { Deposited(Account) = put "deposited", Taxed(Account) = put "taxed" } }
-///
-/// struct Tax;
-///
-/// impl TypedHandler for Tax {
-///     type Event = AccountEvent;
-///
-///     async fn handle(&self, event: AccountEvent, _entry: &Event) -> Outcome {
-///         match event {
-///             AccountEvent::Deposited(mut account) => {
-///                 account.cents -= 1;
-///                 Outcome::Done(vec![AccountEvent::Taxed(account).write()])
-///             }
-///             AccountEvent::Taxed(_) => Outcome::Skip("already taxed".into()),
-///         }
-///     }
-/// }
-/// ```
-pub trait TypedHandler: Send + Sync + 'static {
-    /// What it handles.
-    type Event: TypedEvent;
-
-    /// Decides about one event; see [`Handler::handle`]. `entry` is the same event with its id,
-    /// version and metadata.
-    fn handle(&self, event: Self::Event, entry: &Event) -> impl Future<Output = Outcome> + Send;
-
-    /// Decides about an event that cannot be read as one of [`Self::Event`]. Default: park, so that
-    /// it is kept byte for byte, holds up its own entity only, and is replayed after an upgrade.
-    /// Answer [`Outcome::Retry`] for a newer schema where a newer consumer of the group will soon take
-    /// over what this one holds, or [`Outcome::Skip`] where unknown events do not matter.
-    fn unreadable(&self, _entry: &Event, error: &DecodeError) -> Outcome {
-        Outcome::Park(error.to_string())
-    }
-}
-
-/// A typed handler as a [`Handler`]: `consumer.run(Typed(handler), cancel)`.
-#[derive(Clone, Copy, Debug)]
-pub struct Typed<H>(pub H);
-
-impl<H: TypedHandler> Handler for Typed<H> {
-    async fn handle(&self, event: &Event) -> Outcome {
-        match event.typed() {
-            Ok(known) => self.0.handle(known, event).await,
-            Err(error) => self.0.unreadable(event, &error),
-        }
     }
 }
 
