@@ -59,18 +59,23 @@ impl Sentinels {
         self.wait_for_replica();
     }
 
-    /// Waits until the replica has everything that the master has.
+    /// Waits until the replica has everything that the master has, also on its disk: after it came to
+    /// the master its own file is written anew, and one that is killed before that starts empty.
     ///
     /// # Panics
     /// When that takes too long.
     pub fn wait_for_replica(&self) {
         let field = |server: &Redis, name: &str| -> Option<String> {
-            let info: String = ask(&server.url(), cmd("INFO").arg("replication")).ok()?;
+            let info: String = ask(&server.url(), &cmd("INFO")).ok()?;
             Some(info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?.trim().to_owned())
         };
         wait("the replica has everything", || {
             let offset = field(&self.servers[0], "master_repl_offset");
+            let on_disk = ["aof_rewrite_in_progress", "aof_rewrite_scheduled"]
+                .iter()
+                .all(|what| field(&self.servers[1], what).as_deref() == Some("0"));
             offset.is_some()
+                && on_disk
                 && field(&self.servers[1], "master_link_status").as_deref() == Some("up")
                 && offset == field(&self.servers[1], "slave_repl_offset")
         });
