@@ -98,6 +98,8 @@ async fn a_rebuild_that_is_killed_and_run_again_while_writers_append_overwrites_
                 let id = (appended % 50).to_string();
                 store.append(vec![put("updated", &id, appended + 1)]).await.unwrap();
                 appended += 1;
+                // At a pace that who reads the whole log keeps up with, on a busy machine too.
+                tokio::time::sleep(Duration::from_millis(2)).await;
             }
             appended
         }
