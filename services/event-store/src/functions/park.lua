@@ -1,11 +1,13 @@
 -- Moves an entry of a group to the group's dead letters, and back.
 -- Invariant: an unfinished entry is either pending in its group (or yet to be delivered) or one dead
 -- letter, never both and never neither; parking twice is parking once. All its fields are kept byte
--- for byte. A dead letter goes back only when no earlier event of its ordering keys is one.
+-- for byte. A dead letter goes back only when no earlier event of its ordering keys is one; and what was to
+-- be parked because of a letter is not when that has gone back meanwhile.
 
 -- keys: stream, positions, dead letters, index of the letters. args: group, consumer, id, stream's
 -- name, reason, attempts, for how long it has been failing (ms), the ordering keys, one a line, the
--- earlier events as 'stream id', one a line, then the positions' fields.
+-- earlier events as 'stream id', one a line, why (own: for that reason; letter: it is one; behind: an
+-- earlier one is), then the positions' fields.
 register('@LIB@_park', function(keys, args)
   local group, consumer, id, name = args[1], args[2], args[3], args[4]
   local field = name .. ' ' .. id
@@ -15,12 +17,17 @@ register('@LIB@_park', function(keys, args)
     return { answer }
   end
   if run('HEXISTS', keys[4], field) == 1 then return acknowledged('ok') end
-  local finished = #args > 9
-  for i = 10, #args do
+  local finished = #args > 10
+  for i = 11, #args do
     if not reaches(run('HGET', keys[2], args[i]), id) then finished = false end
   end
   if finished then return acknowledged('already') end
   if holder ~= consumer then return { 'fenced' } end
+  local stays = args[10] == 'own'
+  if args[10] == 'behind' then
+    for before in gmatch(args[9], '[^\n]+') do stays = stays or run('HEXISTS', keys[4], before) == 1 end
+  end
+  if not stays then return { 'free' } end
   local letters = type_of(keys[3])
   if letters ~= 'none' and letters ~= 'stream' then return { 'wrongtype', keys[3] } end
   local time = run('TIME')

@@ -2,7 +2,7 @@
 //! Never blocks on a handler, and never on the server: whatever takes time is a task, and one that
 //! ends is a [`Step`].
 
-use super::finish::{self, Finish, Group};
+use super::finish::{self, Finish, Group, Why};
 use super::hand;
 use super::inbox::{Inbox, Look};
 use super::item::{Item, Place};
@@ -258,7 +258,7 @@ impl<H: Handler> Driver<H> {
         let ask = if may_ask { LOOK.min(4 * self.hands) } else { 0 };
         let plan = self.inbox.plan(now, Look { go: LOOK, ask, ordered }, &self.known);
         for (place, reason) in plan.foreign {
-            self.start_park(place, None, reason);
+            self.start_park(place, None, Why::Own(reason));
         }
         if !plan.ask.is_empty() {
             self.asking = true;

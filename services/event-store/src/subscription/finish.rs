@@ -37,6 +37,8 @@ pub(super) enum Settled {
     Refused(String),
     /// To be parked.
     Hopeless(String),
+    /// Not parked: the letter that was in its way has gone back. To be asked about again.
+    Free,
 }
 
 /// An event that was handled and is to be finished.
@@ -202,11 +204,12 @@ impl Group {
             s.consumer.clone(),
             id.to_string(),
             s.streams[stream].to_string(),
-            what.reason,
+            what.why.reason(),
             what.attempts.to_string(),
             what.failing_for.as_millis().to_string(),
             ordering.join("\n"),
             before.join("\n"),
+            what.why.word().to_owned(),
         ];
         args.append(&mut fields);
         loop {
@@ -215,6 +218,7 @@ impl Group {
                     Some("ok") => return Settled::Parked,
                     Some("already") => return Settled::Finished,
                     Some("fenced") => return Settled::Fenced,
+                    Some("free") => return Settled::Free,
                     _ => format!("the server answered {words:?}"),
                 },
                 Err(e) => e.to_string(),
@@ -262,12 +266,40 @@ fn settled(e: &AppendError) -> Settled {
     }
 }
 
+/// Why an entry is parked.
+pub(super) enum Why {
+    /// For a reason of its own.
+    Own(String),
+    /// It is a dead letter already, and was delivered again.
+    Letter,
+    /// An earlier event of one of its ordering keys is a dead letter.
+    Behind,
+}
+
+impl Why {
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Own(_) => "own",
+            Self::Letter => "letter",
+            Self::Behind => "behind",
+        }
+    }
+
+    fn reason(&self) -> String {
+        match self {
+            Self::Own(reason) => reason.clone(),
+            Self::Letter => String::new(),
+            Self::Behind => "behind a dead letter of its entity".to_owned(),
+        }
+    }
+}
+
 /// What is parked.
 pub(super) struct Letter {
     pub(super) place: Place,
     /// `None` for an entry that is no event: it holds nobody up.
     pub(super) item: Option<Arc<Item>>,
-    pub(super) reason: String,
+    pub(super) why: Why,
     pub(super) attempts: u32,
     pub(super) failing_for: Duration,
 }

@@ -3,7 +3,7 @@
 
 use super::claim::Claimed;
 use super::driver::Driver;
-use super::finish::{Finish, Letter, Settled};
+use super::finish::{Finish, Letter, Settled, Why};
 use super::hand::{self, Handled};
 use super::item::{Item, Place};
 use super::ready::Asked;
@@ -159,10 +159,8 @@ impl<H: Handler> Driver<H> {
                     go.push((place, item));
                 }
                 "already" => self.waiting.push(Finish { place, item, outputs: Vec::new() }),
-                "behind" => {
-                    self.start_park(place, Some(item), "behind a dead letter of its entity".to_owned());
-                }
-                "parked" => self.start_park(place, Some(item), String::new()),
+                "behind" => self.start_park(place, Some(item), Why::Behind),
+                "parked" => self.start_park(place, Some(item), Why::Letter),
                 "fenced" => self.settle(&item, place, Settled::Fenced),
                 _ => {
                     let waits = self.inbox.waited(place);
@@ -180,14 +178,14 @@ impl<H: Handler> Driver<H> {
         }
     }
 
-    pub(super) fn start_park(&mut self, place: Place, item: Option<Arc<Item>>, reason: String) {
+    pub(super) fn start_park(&mut self, place: Place, item: Option<Arc<Item>>, why: Why) {
         self.inbox.take(place);
         let (failed, since) = self.inbox.failures(place);
         // What queues behind another was never tried itself.
         let letter = Letter {
             place,
             item,
-            reason,
+            why,
             attempts: failed,
             failing_for: since.map_or(Duration::ZERO, |t| t.elapsed()),
         };
@@ -212,12 +210,12 @@ impl<H: Handler> Driver<H> {
             }
             Settled::Hopeless(reason) => {
                 self.inbox.failed(place, now);
-                self.start_park(place, Some(item.clone()), reason);
+                self.start_park(place, Some(item.clone()), Why::Own(reason));
             }
             Settled::Failed(reason) => {
                 let attempt = self.inbox.failed(place, now);
                 if self.subscription.park_after.is_some_and(|most| attempt >= most) {
-                    return self.start_park(place, Some(item.clone()), reason);
+                    return self.start_park(place, Some(item.clone()), Why::Own(reason));
                 }
                 self.try_again(place, attempt, &reason);
             }
@@ -245,6 +243,7 @@ impl<H: Handler> Driver<H> {
                 info!(group = self.subscription.group, %stream, id = %place.0, "another consumer has taken this entry over");
                 self.inbox.remove(place);
             }
+            Settled::Free => self.inbox.put_back(place),
             // Already finished: another consumer was faster.
             _ => self.inbox.remove(place),
         }

@@ -239,3 +239,39 @@ async fn a_replayed_letter_survives_the_loss_of_its_group() {
     consumer.stop().await;
     assert_eq!(versions(&seen, "good"), [1, 2, 3, 4, 5], "what is finished is not handled again");
 }
+
+#[tokio::test]
+async fn a_letter_that_goes_back_while_a_consumer_is_about_to_park_it_again_is_handled() {
+    let s = plain().await;
+    let proxy = Proxy::start(s.redis.single().port()).await.unwrap();
+    let far = EventStore::connect(event_store::Config::new(proxy.url())).await.unwrap();
+    history(&s.store, "bad", 1).await;
+    let (seen, cured) = (Seen::default(), Arc::default());
+    let handler = || Recorder { seen: seen.clone(), answer: parks_until(&cured) };
+    let consumer = run(&s.store, subscription("one"), handler());
+    let dead = s.store.dead_letters("group", "account");
+    eventually("a letter", || async { dead.count().await.unwrap() == 1 }).await;
+    consumer.stop().await;
+    cured.store(true, Ordering::SeqCst);
+    let consumer = run(&far, subscription("far"), handler());
+    let consumers = || async {
+        let all: redis::Value = s.command(&["XINFO", "CONSUMERS", "events:account_created", "group"]).await;
+        format!("{all:?}")
+    };
+    eventually("it reads", || async { consumers().await.contains("far") }).await;
+    // The letter's entry is pending again. The consumer claims it, is told what it is, and is about to say so.
+    proxy.set(Line::Refusing);
+    proxy.lose(Lost::Command, "park", 1);
+    let id = dead.list(Id::ZERO, 1).await.unwrap()[0].id.to_string();
+    let claim = ["XCLAIM", "events:account_created", "group"];
+    let left = [&claim[..], &["gone", "0", &id, "IDLE", "86400000", "FORCE"]].concat();
+    let _: redis::Value = s.command(&left).await;
+    eventually("it would park", || async { proxy.lost() == 1 }).await;
+    assert_eq!(dead.replay(&Select::All).await.unwrap().moved, 1);
+    let _: redis::Value = s.command(&[&claim[..], &["far", "0", &id]].concat()).await;
+    proxy.set(Line::Good);
+    eventually("it is handled", || async { versions(&seen, "bad").len() == 2 && pending(&s).await == 0 })
+        .await;
+    assert_eq!(dead.count().await.unwrap(), 0);
+    consumer.stop().await;
+}

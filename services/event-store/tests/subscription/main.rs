@@ -12,7 +12,7 @@ mod reading;
 #[path = "../support/mod.rs"]
 mod support;
 
-use event_store::testing::{self, Lost, Proxy, Setup};
+use event_store::testing::{self, Line, Lost, Proxy, Setup};
 use event_store::{
     Event, EventStore, Id, NewEvent, Outcome, Select, Start, Subscription, SubscriptionError,
     SubscriptionErrorKind,
