@@ -148,10 +148,8 @@ impl Inbox {
                 plan.wake = Some(plan.wake.map_or(then, |wake| wake.min(then)));
                 continue;
             }
-            if !free {
-                continue;
-            }
             match &slot.content {
+                _ if !free => {}
                 Content::Foreign(reason) => plan.foreign.push((*place, reason.clone())),
                 Content::Event(item)
                     if slot.trusted_until.is_some_and(|t| t > now)
@@ -160,7 +158,10 @@ impl Inbox {
                 {
                     plan.go.push((*place, item.clone()));
                 }
-                Content::Event(item) if plan.ask.len() < look.ask => {
+                // The answer may come before all that stands ahead is handed out.
+                Content::Event(item)
+                    if plan.ask.len() < look.ask && (plan.go.is_empty() || !look.ordered) =>
+                {
                     plan.ask.push((*place, item.clone()));
                 }
                 Content::Event(_) if look.ordered => break,
@@ -378,6 +379,10 @@ mod tests {
         assert_eq!((look(10, false).go.len(), look(10, false).ask.len()), (1, 1));
         assert_eq!((look(10, true).go.len(), look(10, true).ask.len()), (0, 2));
         assert_eq!((look(0, true).go.len(), look(0, true).ask.len()), (0, 0));
+        inbox.remove((Id::new(1, 0), 0));
+        put(&mut inbox, 0, 3, "c");
+        let plan = inbox.plan(now, Look { go: 10, ask: 10, ordered: true }, &Known::default());
+        assert_eq!((plan.go.len(), plan.ask.len()), (1, 0), "nor does the answer to a later one");
     }
 
     #[test]
