@@ -192,4 +192,14 @@ async fn a_name_that_no_sentinel_watches_and_a_server_that_is_none_are_refused_w
     let server = sentinels.servers()[0].url();
     let error = EventStore::connect(Config::sentinel("ledger", [server])).await.unwrap_err();
     assert_eq!(error.kind(), ConnectErrorKind::Unavailable, "{error}");
+    // One that a sentinel takes for a master, and that is a replica of another.
+    let (sentinel, replica) = (&sentinels.urls()[0], sentinels.servers()[1].port());
+    let mut open =
+        redis::Client::open(&**sentinel).unwrap().get_multiplexed_async_connection().await.unwrap();
+    let mut monitor = redis::cmd("SENTINEL");
+    monitor.arg("MONITOR").arg("deposed").arg("127.0.0.1").arg(replica).arg(1);
+    monitor.exec_async(&mut open).await.unwrap();
+    let error = EventStore::connect(Config::sentinel("deposed", [sentinel])).await.unwrap_err();
+    assert_eq!(error.kind(), ConnectErrorKind::Unavailable);
+    assert!(error.to_string().contains("it is a replica"), "{error}");
 }
