@@ -13,10 +13,6 @@ async fn reads_ended(s: &Server) -> u64 {
 #[tokio::test]
 async fn a_stream_that_has_room_again_is_read_on_though_the_read_under_way_waits_for_another() {
     let s = plain().await;
-    for part in 0..12 {
-        let events = (0..100).map(|n| put("created", &format!("a{part}-{n}"), n));
-        s.store.append(events.collect()).await.unwrap();
-    }
     let gate = Arc::new(Semaphore::new(0));
     let opened = gate.clone();
     let answer = move |_| {
@@ -34,13 +30,25 @@ async fn a_stream_that_has_room_again_is_read_on_though_the_read_under_way_waits
         let clients: String = s.command(&["CLIENT", "LIST"]).await;
         clients.lines().any(|client| client.contains("cmd=xreadgroup") && client.contains("flags=b"))
     };
-    // It holds as much of the one stream as it may, and waits for the other, which gets nothing.
-    eventually("it waits", || async { waiting().await && pending(&s).await >= 800 }).await;
-    let held = pending(&s).await;
-    assert!(held < 1200, "what is held is bounded");
-    assert_eq!(reads_ended(&s).await, 0, "nothing has changed yet");
-    gate.add_permits(2000);
-    eventually("the rest is handled", || async { count(&seen) == 1200 && pending(&s).await == 0 }).await;
+    // A read ends by itself after two seconds; where that comes just when there is room, nobody need end it.
+    for round in 1..=5 {
+        for part in 0..12 {
+            let events = (0..100).map(|n| put("created", &format!("a{round}-{part}-{n}"), n));
+            s.store.append(events.collect()).await.unwrap();
+        }
+        // It holds as much of the one stream as it may, and waits for the other, which gets nothing.
+        eventually("it waits", || async { waiting().await && pending(&s).await >= 800 }).await;
+        assert!(pending(&s).await < 1200, "what is held is bounded");
+        assert_eq!(reads_ended(&s).await, 0, "nothing has changed yet");
+        gate.add_permits(1200);
+        eventually("the rest is handled", || async {
+            count(&seen) == 1200 * round && pending(&s).await == 0
+        })
+        .await;
+        if reads_ended(&s).await > 0 {
+            break;
+        }
+    }
     assert!(reads_ended(&s).await > 0, "the read that waited for nothing was ended");
     consumer.stop().await;
 }
