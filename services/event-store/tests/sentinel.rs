@@ -10,7 +10,7 @@ use event_store::testing::Sentinels;
 use event_store::{Config, ConnectErrorKind, EventStore, Id, Subscription, SubscriptionErrorKind};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use support::{ACCOUNT, Seen, count, put, recorder, versions};
+use support::{ACCOUNT, Seen, count, patiently, put, recorder, versions};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -19,15 +19,6 @@ fn config(sentinels: &Sentinels) -> Config {
         .append_deadline(Duration::from_mins(2))
         // A master that hangs is given up by its silence alone.
         .response_timeout(Duration::from_secs(1))
-}
-
-/// A failover takes its time, and longer on a busy machine.
-async fn eventually<F: Future<Output = bool>>(what: &str, mut ask: impl FnMut() -> F) {
-    let deadline = tokio::time::Instant::now() + Duration::from_mins(2);
-    while !ask().await {
-        assert!(tokio::time::Instant::now() < deadline, "not within two minutes: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 fn streams() -> [event_store::StreamName; 2] {
@@ -94,12 +85,12 @@ async fn a_failover_by_sentinels_is_followed_and_ids_groups_and_tails_go_on() {
     let stop = CancellationToken::new();
     let (followed, tailing) = follower(&store, &stop);
     let mut ids = append(&store, "a", 1..=30).await;
-    eventually("they are handled", || async { count(&group.seen) == 30 }).await;
+    patiently("they are handled", || async { count(&group.seen) == 30 }).await;
     sentinels.wait_for_replica();
     sentinels.server_mut(0).kill();
     ids.extend(append(&store, "b", 1..=30).await);
     assert_eq!(sentinels.master_port(), Some(sentinels.servers()[1].port()));
-    eventually("all are handled", || async { count(&group.seen) >= 60 }).await;
+    patiently("all are handled", || async { count(&group.seen) >= 60 }).await;
     for entity in ["a", "b"] {
         assert_eq!(versions(&group.seen, entity), (1..=30).collect::<Vec<u64>>(), "{entity}");
     }
@@ -109,7 +100,7 @@ async fn a_failover_by_sentinels_is_followed_and_ids_groups_and_tails_go_on() {
     let mut log = Vec::new();
     store.replay(&streams(), |event| log.push(event.id)).await.unwrap();
     assert_eq!(log, ids, "the log has every event once");
-    eventually("the tail has read on at the new master", || async { followed.lock().unwrap().len() >= 60 })
+    patiently("the tail has read on at the new master", || async { followed.lock().unwrap().len() >= 60 })
         .await;
     stop.cancel();
     tailing.await.unwrap();
@@ -139,14 +130,14 @@ async fn a_promotion_that_lost_the_tail_of_the_log_is_reported_and_not_passed_ov
     let store = EventStore::connect(config(&sentinels)).await.unwrap();
     let group = Group::of_one(&store);
     append(&store, "a", 1..=5).await;
-    eventually("they are handled", || async { count(&group.seen) == 5 }).await;
+    patiently("they are handled", || async { count(&group.seen) == 5 }).await;
     sentinels.wait_for_replica();
     sentinels.server_mut(1).kill();
     let lost = append(&store, "a", 6..=8).await;
-    eventually("the lost ones are handled", || async { count(&group.seen) == 8 }).await;
+    patiently("the lost ones are handled", || async { count(&group.seen) == 8 }).await;
     sentinels.server_mut(0).kill();
     sentinels.server_mut(1).restart();
-    eventually("the group says so", || async { group.observed.fault().is_some() }).await;
+    patiently("the group says so", || async { group.observed.fault().is_some() }).await;
     let fault = group.observed.fault().unwrap();
     assert!(
         matches!(fault.kind(), SubscriptionErrorKind::LogWentBack { stream, known, last }
@@ -156,7 +147,7 @@ async fn a_promotion_that_lost_the_tail_of_the_log_is_reported_and_not_passed_ov
     append(&store, "b", 1..=1).await;
     assert_eq!(count(&group.seen), 8, "nothing is handled until a person has looked");
     store.accept_log("group", &streams()).await.unwrap();
-    eventually("it goes on", || async { versions(&group.seen, "b") == [1] }).await;
+    patiently("it goes on", || async { versions(&group.seen, "b") == [1] }).await;
     group.stop().await;
 }
 
@@ -177,7 +168,7 @@ async fn a_store_opens_while_a_sentinel_is_away_and_the_doctor_says_what_is_miss
     assert!(found.contains(&(Severity::Warn, "sentinel")), "one is away: {found:?}");
     sentinels.kill_sentinel(1);
     // The last one finds out by itself, after a while.
-    eventually("no failover could be decided", || async {
+    patiently("no failover could be decided", || async {
         about_sentinels(subjects(&whole).await).contains(&(Severity::Warn, "sentinel-quorum"))
     })
     .await;

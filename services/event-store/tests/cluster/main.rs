@@ -16,7 +16,9 @@ use event_store::{
 use serde_json::json;
 use std::collections::HashSet;
 use std::time::Duration;
-use support::{ACCOUNT, NOTE, Recorder, Seen, Server, count, eventually, put, recorder, start, versions};
+use support::{
+    ACCOUNT, NOTE, Recorder, Seen, Server, count, eventually, patiently, put, recorder, start, versions,
+};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -111,7 +113,7 @@ async fn a_store_opens_while_the_node_that_is_named_first_is_away() {
         let config = Config::new(gone.clone()).layout(Layout::Tagged);
         EventStore::connect(rest.iter().cloned().fold(config, Config::node))
     };
-    eventually("the replica has taken over", || async { open().await.is_ok() }).await;
+    patiently("the replica has taken over", || async { open().await.is_ok() }).await;
     open().await.unwrap().append(vec![put("created", "a", 1)]).await.unwrap();
     assert!(replica > 0);
 }

@@ -54,12 +54,11 @@ async fn a_failover_of_a_master_loses_no_event_that_its_replica_has_and_ids_and_
 
     let stop = CancellationToken::new();
     let after = writer(&store, "b", &stop);
-    eventually("events of after the failover are handled", || async { versions(&seen, "b").len() > 50 })
-        .await;
+    patiently("events of after the failover are handled", || async { versions(&seen, "b").len() > 50 }).await;
     stop.cancel();
     let after = after.await.unwrap();
     assert_eq!(cluster(&mut s).owner_of(STREAM), replica);
-    eventually("all are handled", || async { versions(&seen, "b").last() == Some(&(after.len() as u64)) })
+    patiently("all are handled", || async { versions(&seen, "b").last() == Some(&(after.len() as u64)) })
         .await;
     group.stop().await;
 
@@ -96,7 +95,7 @@ async fn a_failover_loses_nothing_that_a_copy_has_confirmed_and_what_is_unknown_
     let store = s.store.clone();
     for n in 21..=25 {
         let again = || async { store.append(vec![event(n)]).await.is_ok_and(|a| a[0].version == n) };
-        eventually("appended again", again).await;
+        patiently("appended again", again).await;
     }
     assert_eq!(cluster(&mut s).owner_of(STREAM), replica);
     let ids = log(&store).await;
