@@ -17,7 +17,7 @@ pub trait TypedEvent: Sized + Send {
 
 /// Declares an enum of events and implements [`TypedEvent`] for it.
 ///
-/// A variant names its [`EntityType`], whose state it carries, and the action that is the second half
+/// A variant names its [`EntityType`](crate::EntityType), whose state it carries, and the action that is the second half
 /// of its stream's name: `put` for an event that leaves the entity in that state, `remove` for its
 /// deletion. Variants may be of several kinds: declare one enum of what a consumer handles, and
 /// another of what a program writes.
