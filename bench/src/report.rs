@@ -123,7 +123,8 @@ impl Report {
         format!(
             "# Numbers\n\nMade by `make bench`: {rounds} rounds of each side in turn, on one machine, in one run{cut}.\n\
              Each cell is minimum / **median** / maximum; what is compared is the median of the rounds' ratios.\n\
-             Absolute figures are those of two shared cores on which Redis runs, too.\n\n{self}"
+             Absolute figures are those of two shared cores on which Redis runs, too; it rewrites no append-only file\n\
+             meanwhile.\n\n{self}"
         )
     }
 }
