@@ -26,10 +26,10 @@ end
 local function next_id(call)
   if call.now_ms > call.ms or (call.now_ms == call.ms and call.now_seq > call.seq) then
     call.ms, call.seq, call.ms_text = call.now_ms, call.now_seq, nil
-  else
+  elseif call.seq < 999 then
     call.seq = call.seq + 1
   else
-    call.ms, call.seq = call.ms + 1, 0
+    call.ms, call.seq, call.ms_text = call.ms + 1, 0, nil
   end
   call.issued, call.ms_text = true, call.ms_text or format('%.0f-', call.ms)
   return call.ms_text .. text_of_number(call.seq)
