@@ -3,12 +3,15 @@
 //! which of these they talk to; what they must do for all is to name a key of the slot that a command is
 //! about.
 
+mod address;
 mod cluster;
+mod master;
 pub(crate) mod sentinel;
 
 use crate::config::Config;
 use crate::error::{ConnectError, ConnectErrorKind};
-use redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig, MultiplexedConnection};
+use master::{Master, Whereabouts};
+use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster_async::ClusterConnection;
 use redis::io::tcp::TcpSettings;
 use redis::{
@@ -29,15 +32,8 @@ pub(crate) struct Connection {
 
 #[derive(Clone)]
 enum Link {
-    /// One server.
-    Single {
-        /// For commands.
-        shared: ConnectionManager,
-        /// Makes blocking connections.
-        client: Arc<Client>,
-    },
-    /// The master that sentinels name.
-    Followed(Arc<sentinel::Followed>),
+    /// One server, or the master that sentinels name.
+    Master(Arc<Master>),
     /// The masters of a cluster. The cluster's client sends a command again on its own.
     Cluster {
         /// For commands.
@@ -51,8 +47,7 @@ impl Connection {
     /// Connects to what the first node that answers says it is.
     pub(crate) async fn open(config: &Config) -> Result<Self, ConnectError> {
         if let Some(watched) = &config.watched {
-            let followed = sentinel::Followed::open(sentinel::Sentinels::new(config, watched)?).await?;
-            return Ok(Self { link: Link::Followed(Arc::new(followed)), by_script: false });
+            return Self::to_master(Whereabouts::Watched(sentinel::Sentinels::new(config, watched)?)).await;
         }
         let infos = config.urls.iter().map(|url| connection_info(url)).collect::<Result<Vec<_>, _>>()?;
         let (answering, is_cluster) = first_that_answers(&infos).await?;
@@ -65,17 +60,13 @@ impl Connection {
         if is_cluster {
             return Ok(Self { link: cluster::open(infos, config).await?, by_script: false });
         }
-        let client = Client::open(answering).map_err(invalid)?;
-        let manager = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(config.response_timeout))
-            .set_min_delay(Duration::from_millis(20))
-            .set_max_delay(Duration::from_millis(500))
-            .set_number_of_retries(3);
-        let shared =
-            ConnectionManager::new_with_config(client.clone(), manager).await.map_err(unavailable)?;
-        let link = Link::Single { shared, client: Arc::new(client) };
-        Ok(Self { link, by_script: false })
+        let response_timeout = config.response_timeout;
+        Self::to_master(Whereabouts::Fixed { info: answering, response_timeout }).await
+    }
+
+    async fn to_master(whereabouts: Whereabouts) -> Result<Self, ConnectError> {
+        let master = Master::open(whereabouts).await?;
+        Ok(Self { link: Link::Master(Arc::new(master)), by_script: false })
     }
 
     /// From now on functions are called as scripts, for a user who may not load functions.
@@ -91,8 +82,7 @@ impl Connection {
     /// Sends a command that names no key to the server that holds this key.
     pub(crate) async fn at(&mut self, key: &str, command: &Cmd) -> RedisResult<Value> {
         let answer = match &mut self.link {
-            Link::Single { shared, .. } => shared.req_packed_command(command).await?,
-            Link::Followed(master) => master.command(command).await?,
+            Link::Master(master) => master.command(command).await?,
             Link::Cluster { shared, .. } => {
                 shared.route_command(command.clone(), cluster::owner(key)).await?
             }
@@ -106,11 +96,7 @@ impl Connection {
         command: &Cmd,
     ) -> RedisResult<Vec<(String, RedisResult<Value>)>> {
         match &mut self.link {
-            Link::Single { shared, client } => {
-                let name = client.get_connection_info().addr().to_string();
-                named(name, shared.req_packed_command(command).await)
-            }
-            Link::Followed(master) => named(master.name().await?, master.command(command).await),
+            Link::Master(master) => named(master.name().await?, master.command(command).await),
             Link::Cluster { shared, .. } => cluster::everywhere(shared, command).await,
         }
     }
@@ -121,13 +107,9 @@ impl Connection {
     /// have moved.
     pub(crate) async fn blocking(&self, key: &str) -> RedisResult<MultiplexedConnection> {
         match &self.link {
-            Link::Single { client, .. } => {
-                client.get_multiplexed_async_connection_with_config(&for_blocking()).await
-            }
-            Link::Followed(master) => master.blocking().await,
+            Link::Master(master) => master.blocking().await,
             Link::Cluster { shared, nodes } => {
-                let client = Client::open(nodes.of_slot(&mut shared.clone(), key).await?)?;
-                client.get_multiplexed_async_connection_with_config(&for_blocking()).await
+                open_with(&nodes.of_slot(&mut shared.clone(), key).await?, &for_blocking()).await
             }
         }
     }
@@ -136,8 +118,7 @@ impl Connection {
 impl ConnectionLike for Connection {
     fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
         match &mut self.link {
-            Link::Single { shared, .. } => shared.req_packed_command(command),
-            Link::Followed(master) => Box::pin(master.command(command)),
+            Link::Master(master) => Box::pin(master.command(command)),
             Link::Cluster { shared, .. } => shared.req_packed_command(command),
         }
     }
@@ -149,16 +130,14 @@ impl ConnectionLike for Connection {
         count: usize,
     ) -> RedisFuture<'a, Vec<Value>> {
         match &mut self.link {
-            Link::Single { shared, .. } => shared.req_packed_commands(pipeline, offset, count),
-            Link::Followed(master) => Box::pin(master.pipeline(pipeline, offset, count)),
+            Link::Master(master) => Box::pin(master.pipeline(pipeline, offset, count)),
             Link::Cluster { shared, .. } => shared.req_packed_commands(pipeline, offset, count),
         }
     }
 
     fn get_db(&self) -> i64 {
         match &self.link {
-            Link::Single { shared, .. } => shared.get_db(),
-            Link::Followed(master) => master.db(),
+            Link::Master(master) => master.db(),
             Link::Cluster { shared, .. } => shared.get_db(),
         }
     }
@@ -179,6 +158,11 @@ fn invalid(e: impl std::fmt::Display) -> ConnectError {
 
 fn unavailable(e: impl std::fmt::Display) -> ConnectError {
     ConnectError::new(ConnectErrorKind::Unavailable, e.to_string())
+}
+
+/// An error that passes: whoever asks again may find a server that serves.
+fn gone(why: impl Into<String>) -> RedisError {
+    std::io::Error::new(std::io::ErrorKind::NotConnected, why.into()).into()
 }
 
 /// Sockets send small commands at once: with Nagle's algorithm a command waits for the
@@ -221,7 +205,14 @@ async fn ordinary(info: &ConnectionInfo, response_timeout: Duration) -> RedisRes
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(CONNECT_TIMEOUT))
         .set_response_timeout(Some(response_timeout));
-    Client::open(info.clone())?.get_multiplexed_async_connection_with_config(&config).await
+    open_with(info, &config).await
+}
+
+async fn open_with(
+    info: &ConnectionInfo,
+    config: &AsyncConnectionConfig,
+) -> RedisResult<MultiplexedConnection> {
+    Client::open(info.clone())?.get_multiplexed_async_connection_with_config(config).await
 }
 
 fn for_blocking() -> AsyncConnectionConfig {

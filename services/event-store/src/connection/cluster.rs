@@ -2,6 +2,7 @@
 //! to every master, and a blocking reader finds the master of its slot by itself. Never reads from
 //! a replica, which may be behind.
 
+use super::address::Addresses;
 use super::{CONNECT_TIMEOUT, Link, invalid, nodelay, unavailable};
 use crate::config::Config;
 use crate::error::ConnectError;
@@ -12,7 +13,6 @@ use redis::cluster_routing::{
     MultipleNodeRoutingInfo, Route, RoutingInfo, SingleNodeRoutingInfo, Slot, SlotAddr,
 };
 use redis::{Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, RedisError, RedisResult, Value};
-use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -22,12 +22,7 @@ const RETRIES: u32 = 4;
 const RETRY_MS: (u64, u64) = (20, 300);
 
 /// How the nodes are reached.
-pub(crate) struct Nodes {
-    /// Everything but the address is the same for all nodes.
-    first: ConnectionInfo,
-    /// From what a node says of itself to where it is reached.
-    addresses: HashMap<NodeAddress, NodeAddress>,
-}
+pub(crate) struct Nodes(Addresses);
 
 pub(super) async fn open(infos: Vec<ConnectionInfo>, config: &Config) -> Result<Link, ConnectError> {
     let Some(first) = infos.first().cloned() else { return Err(invalid("no node is named")) };
@@ -39,7 +34,7 @@ pub(super) async fn open(infos: Vec<ConnectionInfo>, config: &Config) -> Result<
         .retries(RETRIES)
         .min_retry_wait(RETRY_MS.0)
         .max_retry_wait(RETRY_MS.1)
-        .node_address_map(nodes.addresses.clone())
+        .node_address_map(nodes.0.differing().clone())
         .build()
         .map_err(invalid)?;
     let shared = client.get_async_connection().await.map_err(unavailable)?;
@@ -70,12 +65,7 @@ pub(super) async fn everywhere(
 
 impl Nodes {
     pub(super) fn new(first: ConnectionInfo, config: &Config) -> Result<Self, ConnectError> {
-        let mut addresses = HashMap::new();
-        for (advertised, reachable) in &config.addresses {
-            let parse = |text: &str| NodeAddress::try_from(text).map_err(invalid);
-            addresses.insert(parse(advertised)?, parse(reachable)?);
-        }
-        Ok(Self { first, addresses })
+        Addresses::new(first, config).map(Self)
     }
 
     /// Where the masters of all slots are, by the word of the node asked.
@@ -102,20 +92,8 @@ impl Nodes {
     /// How the node that says to be there is reached. One without a name for itself is where it was
     /// asked; one name must then serve all nodes.
     fn reach(&self, host: Option<String>, port: u16) -> Option<ConnectionInfo> {
-        let mut address = NodeAddress::new(host.or_else(|| host_of(self.first.addr()))?, port);
-        if let Some(reachable) = self.addresses.get(&address) {
-            address = reachable.clone();
-        }
-        let addr = match self.first.addr() {
-            ConnectionAddr::TcpTls { insecure, tls_params, .. } => ConnectionAddr::TcpTls {
-                host: address.host().to_owned(),
-                port: address.port(),
-                insecure: *insecure,
-                tls_params: tls_params.clone(),
-            },
-            _ => ConnectionAddr::Tcp(address.host().to_owned(), address.port()),
-        };
-        Some(self.first.clone().set_addr(addr))
+        let host = host.or_else(|| host_of(self.0.model().addr()))?;
+        Some(self.0.reach(NodeAddress::new(host, port)))
     }
 }
 

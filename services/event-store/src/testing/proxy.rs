@@ -21,6 +21,9 @@ pub enum Line {
     Good,
     /// Closes every new connection at once; open ones stay (see [`Proxy::cut`]).
     Refusing,
+    /// Answers every new connection as a web server would; open ones stay. What an address leads to can be
+    /// another program for a while.
+    Foreign,
     /// Keeps connections open and passes nothing on, as a server that hangs. What it holds back is passed
     /// on when the line is good again.
     Stalled,
@@ -162,7 +165,8 @@ impl Shared {
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     // A failed accept ends the proxy: the test then fails with a refused connection.
     while let Ok((client, _)) = listener.accept().await {
-        if *shared.line.borrow() == Line::Refusing {
+        let line = *shared.line.borrow();
+        if line == Line::Refusing {
             continue;
         }
         let (shared, cut) = (shared.clone(), shared.state().cut.clone());
@@ -170,10 +174,18 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
             tokio::select! {
                 () = cut.cancelled() => {}
                 // A line that ends for whatever reason is the client's matter: it sees the end.
-                _ = connection(client, &shared) => {}
+                _ = async {
+                    if line == Line::Foreign { foreign(client).await } else { connection(client, &shared).await }
+                } => {}
             }
         });
     }
+}
+
+/// Says what no server of Redis says, once asked.
+async fn foreign(mut client: TcpStream) -> io::Result<()> {
+    client.readable().await?;
+    client.write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n").await
 }
 
 /// Passes on until one end closes or a loss is due; dropping the sockets cuts both ends.
