@@ -231,7 +231,7 @@ async fn a_deleted_and_an_edited_child_are_repaired_and_then_nothing_is_written(
         let quiet = shop.quiet(QUIET, SOON).await?;
         // The annotation makes the operator look at the shop once more: it must find nothing to do.
         let annotated = shop.patch(json!({"metadata": {"annotations": {"e2e": "look again"}}})).await?;
-        let before = quiet.with_shop(annotated);
+        let before = quiet.with_shop(&annotated);
         let after = shop.quiet(QUIET, SOON).await?;
         let written = before.first_difference(&after);
         ensure!(written.is_none(), "{written:?} was written without need");

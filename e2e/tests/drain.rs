@@ -1,15 +1,12 @@
 //! A node that is drained, under traffic.
 
 use anyhow::{Context, Result, ensure};
-use e2e::classic::Customer;
 use e2e::cluster::{READY_WITHIN, SERVICES, SOON, Shop, client, with_shop};
 use e2e::deadline::eventually;
-use e2e::redis::Cli;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{EvictParams, ListParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Evictions wait for each other's replacements.
@@ -48,17 +45,7 @@ async fn a_worker_drained_under_traffic_loses_no_request_and_no_event() -> Resul
         );
         ensure!(counts.lost.is_empty(), "{:#?}", counts.lost);
         ensure!(counts.created.len() > 50 && counts.reads > 50, "too little traffic to say anything");
-        let names: BTreeSet<_> = counts.created.iter().cloned().collect();
-        let gateway = shop.answers(SOON).await?;
-        eventually("every customer is there, and has one mail", SOON, async || {
-            let listed: Vec<Customer> = gateway.get("/customers").await?;
-            let listed: BTreeSet<_> = listed.into_iter().map(|customer| customer.name).collect();
-            ensure!(listed == names, "{} of {} customers", listed.len(), names.len());
-            let mails = shop.sent_mails().await?;
-            ensure!(mails.len() == names.len(), "{} mails for {} customers", mails.len(), names.len());
-            Ok(())
-        })
-        .await
+        shop.welcomed_once(&counts.created, SOON).await
     })
     .await
 }

@@ -3,7 +3,6 @@
 use anyhow::{Context, Result, ensure};
 use e2e::cluster::{READY_WITHIN, SOON, Sampler, Shop, with_shared_shop, with_shop};
 use e2e::deadline::eventually;
-use e2e::redis::Cli;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -79,17 +78,7 @@ async fn a_version_upgrade_under_traffic_loses_no_request_and_no_event() -> Resu
         ensure!(order.last().is_some_and(|last| last == "gateway"), "the gateway rolls last: {order:?}");
         ensure!(!order.contains(&"redis".to_owned()), "Redis did not change, and was rolled: {order:?}");
 
-        let names: BTreeSet<_> = counts.created.iter().cloned().collect();
-        let client = shop.answers(SOON).await?;
-        eventually("every customer is there, and has one mail", SOON, async || {
-            let listed: Vec<e2e::classic::Customer> = client.get("/customers").await?;
-            let listed: BTreeSet<_> = listed.into_iter().map(|customer| customer.name).collect();
-            ensure!(listed == names, "{} of {} customers", listed.len(), names.len());
-            let mails = shop.sent_mails().await?;
-            ensure!(mails.len() == names.len(), "{} mails for {} customers", mails.len(), names.len());
-            Ok(())
-        })
-        .await
+        shop.welcomed_once(&counts.created, SOON).await
     })
     .await
 }

@@ -6,6 +6,7 @@ use event_store_cli::output::plain;
 use pod_forward::ForwardError;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
+use telemetry::with_causes;
 
 /// The table of codes as the help shows it.
 pub(crate) const CODES: &str = "\
@@ -107,20 +108,6 @@ impl From<ForwardError> for Failure {
             _ => Self::Unreachable(error.to_string()),
         }
     }
-}
-
-/// The error with what caused it, each part once.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        next = cause.source();
-    }
-    text
 }
 
 /// The code, after telling people why.

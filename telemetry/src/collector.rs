@@ -2,6 +2,7 @@
 //! means.
 
 use crate::Settings;
+use crate::causes::with_causes;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
@@ -17,7 +18,6 @@ use opentelemetry_proto::transform::trace::tonic::group_spans_by_resource_and_sc
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SpanData;
 use prost::Message;
-use std::error::Error;
 use std::time::Duration;
 
 /// How long a batch may take: the standard's own default.
@@ -93,15 +93,4 @@ impl Collector {
         let said = ExportTraceServiceResponse::decode(body).ok().and_then(|answer| answer.partial_success);
         Ok(said.map_or(0, |said| u64::try_from(said.rejected_spans).unwrap_or(0)))
     }
-}
-
-fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -16,6 +16,7 @@
 //! Never here: a wait or a failure of the work that is traced, the end of a program because its collector is away, a
 //! second attempt at a batch, metrics or logs as OTLP.
 
+mod causes;
 mod collector;
 mod continued;
 mod lines;
@@ -25,6 +26,7 @@ mod settings;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+pub use causes::with_causes;
 pub use continued::{trace_id, traceparent};
 pub use lines::Traced;
 pub use queue::Lost;

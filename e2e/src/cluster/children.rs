@@ -8,14 +8,16 @@ use k8s_openapi::api::core::v1::{Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::ResourceExt;
 use kube::api::{DynamicObject, ListParams};
+use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::{Duration, Instant};
 
 /// The nine services.
 pub const SERVICES: [&str; 9] =
     ["gateway", "customer", "product", "inventory", "order", "billing", "crm", "notification", "read-model"];
 
-/// Kind and name of every object, with its resource version, which every write moves.
+/// Kind and name of every object, with a digest of what the operator writes of it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Children(BTreeMap<String, String>);
 
@@ -51,14 +53,14 @@ impl Shop {
     /// All objects of the shop, itself included.
     pub async fn children(&self) -> Result<Children> {
         let mut all = Children::default();
-        all.add("OrderShop", [self.get().await?]);
+        all.add_shop(&self.get().await?);
         let ours = ListParams::default().labels("app.kubernetes.io/part-of=ordershop");
-        all.add("Deployment", self.objects::<Deployment>().list(&ours).await?);
-        all.add("StatefulSet", self.objects::<StatefulSet>().list(&ours).await?);
-        all.add("Service", self.objects::<Service>().list(&ours).await?);
-        all.add("ServiceAccount", self.objects::<ServiceAccount>().list(&ours).await?);
-        all.add("NetworkPolicy", self.objects::<NetworkPolicy>().list(&ours).await?);
-        all.add("Secret", self.objects::<Secret>().list(&ours).await?);
+        all.add("Deployment", self.objects::<Deployment>().list(&ours).await?)?;
+        all.add("StatefulSet", self.objects::<StatefulSet>().list(&ours).await?)?;
+        all.add("Service", self.objects::<Service>().list(&ours).await?)?;
+        all.add("ServiceAccount", self.objects::<ServiceAccount>().list(&ours).await?)?;
+        all.add("NetworkPolicy", self.objects::<NetworkPolicy>().list(&ours).await?)?;
+        all.add("Secret", self.objects::<Secret>().list(&ours).await?)?;
         Ok(all)
     }
 
@@ -79,17 +81,34 @@ impl Shop {
 }
 
 impl Children {
-    fn add<K: kube::Resource>(&mut self, kind: &str, objects: impl IntoIterator<Item = K>) {
-        for object in objects {
-            let version = object.resource_version().unwrap_or_default();
-            self.0.insert(format!("{kind} {}", object.name_any()), version);
+    fn add_shop(&mut self, shop: &DynamicObject) {
+        let version = shop.resource_version().unwrap_or_default();
+        self.0.insert(format!("OrderShop {}", shop.name_any()), version);
+    }
+
+    /// The status of a child is written by Kubernetes' own controllers, at any time: when a pod has ended, say.
+    fn add<K: kube::Resource + Serialize>(
+        &mut self,
+        kind: &str,
+        objects: impl IntoIterator<Item = K>,
+    ) -> Result<()> {
+        for mut object in objects {
+            let name = object.name_any();
+            object.meta_mut().managed_fields = None;
+            object.meta_mut().resource_version = None;
+            let mut rest = serde_json::to_value(object)?;
+            rest.as_object_mut().context("no object")?.remove("status");
+            let mut digest = DefaultHasher::new();
+            rest.to_string().hash(&mut digest);
+            self.0.insert(format!("{kind} {name}"), format!("{:016x}", digest.finish()));
         }
+        Ok(())
     }
 
     /// The same with the `OrderShop` as it is after a write of the test's own.
     #[must_use]
-    pub fn with_shop(mut self, shop: DynamicObject) -> Self {
-        self.add("OrderShop", [shop]);
+    pub fn with_shop(mut self, shop: &DynamicObject) -> Self {
+        self.add_shop(shop);
         self
     }
 

@@ -1,4 +1,4 @@
-//! The way to a shop's gateway, whatever the type of its Service is.
+//! The way to a shop's gateway, whatever the type of its Service is, and to what its services tell of themselves.
 
 use super::shop::Shop;
 use crate::classic::{Client, Customer};
@@ -8,6 +8,7 @@ use pod_forward::Forward;
 use std::time::Duration;
 
 const PORT: u16 = 5000;
+const ADMIN_PORT: u16 = 9090;
 
 impl Shop {
     /// A URL on this machine that leads to the gateway for as long as the shop lives.
@@ -30,6 +31,14 @@ impl Shop {
         })
         .await?;
         Ok(client)
+    }
+
+    /// What a ready pod of a service tells Prometheus.
+    pub async fn metrics(&self, service: &str) -> Result<String> {
+        let say = |error| eprintln!("     {error}");
+        let forward = Forward::open(self.objects(), Self::selector(service), ADMIN_PORT, say).await?;
+        let answer = reqwest::get(format!("http://{}/metrics", forward.address())).await?;
+        Ok(answer.error_for_status()?.text().await?)
     }
 
     /// The label selector of a component's pods.

@@ -1,7 +1,9 @@
 //! Clients that never rest, and count: what they asked for and what was not answered as it should be.
 
 use super::shop::Shop;
+use crate::classic::Customer;
 use crate::deadline::eventually;
+use crate::redis::Cli as _;
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use kube::api::ListParams;
@@ -9,6 +11,7 @@ use kube::{Api, ResourceExt};
 use pod_forward::is_ready;
 use reqwest::Client;
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -48,6 +51,21 @@ impl Shop {
         let addresses = nodes.items.into_iter().filter_map(|node| node.status?.addresses).flatten();
         let internal = addresses.into_iter().find(|address| address.type_ == "InternalIP");
         Ok(format!("http://{}:{port}", internal.context("no node has an address")?.address))
+    }
+
+    /// Waits until these customers are there, no other ones, and each has had one mail.
+    pub async fn welcomed_once(&self, names: &[String], within: Duration) -> Result<()> {
+        let names: BTreeSet<_> = names.iter().cloned().collect();
+        let gateway = self.answers(within).await?;
+        eventually("every customer is there, and has one mail", within, async || {
+            let listed: Vec<Customer> = gateway.get("/customers").await?;
+            let listed: BTreeSet<_> = listed.into_iter().map(|customer| customer.name).collect();
+            ensure!(listed == names, "{} of {} customers", listed.len(), names.len());
+            let mails = self.sent_mails().await?;
+            ensure!(mails.len() == names.len(), "{} mails for {} customers", mails.len(), names.len());
+            Ok(())
+        })
+        .await
     }
 
     /// Begins traffic at this URL, once it answers.

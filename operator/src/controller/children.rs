@@ -22,9 +22,10 @@ use k8s_openapi::{
 use kube::{Client, Resource, ResourceExt, runtime::Controller};
 
 use super::{
-    apply::{Applier, Outcome},
+    apply::Applier,
     build::{self, BuildError, scaled_object::ScaledObject, trigger_authentication::TriggerAuthentication},
     fetch::{self, FetchError},
+    outcome::Outcome,
     reconcile::Watched,
     scope::Part,
     validate::ValidShop,

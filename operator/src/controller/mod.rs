@@ -25,6 +25,7 @@ pub mod diff;
 pub mod fetch;
 mod hash;
 pub mod labels;
+pub mod outcome;
 pub mod passwords;
 pub mod plan;
 pub mod reconcile;

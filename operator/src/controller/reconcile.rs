@@ -21,12 +21,13 @@ use kube::{
 use tracing::{Instrument, Span, debug, error, field, info, info_span, trace_span, warn};
 
 use super::{
-    apply::{Applier, ApplyError, Outcome},
+    apply::Applier,
     backoff::Backoff,
     build::{self, BuildError},
     children::{Children, Live},
     fetch::{self, FetchError, Fetched},
     hash, labels,
+    outcome::{ApplyError, Outcome},
     passwords::{self, Passwords},
     plan::{self, Gate},
     rollout::Rollout,

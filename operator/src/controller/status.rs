@@ -13,9 +13,9 @@ use kube::{
 use serde_json::json;
 
 use super::{
-    apply::Outcome,
     children::{Applied, Children, named},
     labels,
+    outcome::Outcome,
     rollout::Rollout,
     trouble,
     validate::{Owner, ValidShop, ValidateError},

@@ -9,7 +9,7 @@ use futures_util::{Stream, StreamExt, stream};
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::ListParams,
-    core::{NamespaceResourceScope, PartialObjectMeta},
+    core::PartialObjectMeta,
     runtime::{
         Controller, WatchStreamExt,
         reflector::ObjectRef,
@@ -19,7 +19,7 @@ use kube::{
 use serde::de::DeserializeOwned;
 use tracing::{debug, warn};
 
-use super::{labels, reconcile::Watched, scope::Part};
+use super::{apply::Child, labels, reconcile::Watched, scope::Part};
 use crate::crd::OrderShop;
 
 /// How often it is looked whether a kind has been installed meanwhile.
@@ -28,12 +28,7 @@ const INSTALLED_PERIOD: Duration = Duration::from_mins(1);
 /// A kind of which the operator may list what is its own.
 pub(super) fn listed<K>(controller: Controller<Watched>, client: &Client, part: &Part) -> Controller<Watched>
 where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + Debug
-        + DeserializeOwned
-        + Send
-        + 'static,
+    K: Child + Send + 'static,
 {
     let managed = watcher::Config::default().labels(&labels::managed());
     let objects = watcher(metadata::<K>(client, part), managed).default_backoff().modify(slim);
@@ -75,12 +70,7 @@ pub(super) fn where_installed<K>(
     part: &Part,
 ) -> Controller<Watched>
 where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + Debug
-        + DeserializeOwned
-        + Send
-        + 'static,
+    K: Child + Send + 'static,
 {
     let managed = watcher::Config::default().labels(&labels::managed());
     let (kinds, objects) = (part.api::<K>(client), metadata::<K>(client, part));
@@ -100,7 +90,7 @@ async fn installed<K: Clone + Debug + DeserializeOwned>(kinds: Api<K>) {
 /// The metadata of one kind of object.
 pub(super) fn metadata<K>(client: &Client, part: &Part) -> Api<PartialObjectMeta<K>>
 where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned,
+    K: Child,
 {
     part.api(client)
 }

@@ -35,3 +35,4 @@ pub use context::Context;
 pub use health::Gate;
 pub use problem::Problem;
 pub use service::{BoxError, Running, Service, StartError};
+pub use telemetry::with_causes;

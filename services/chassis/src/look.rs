@@ -59,8 +59,8 @@ impl Look {
         let mut dead = BTreeMap::new();
         for (name, observation) in groups {
             let streams: Vec<_> = observation.states().into_iter().map(|state| state.stream).collect();
-            if let Ok(Ok(found)) = timeout(BOUND, inspector.groups(&streams)).await {
-                dead.extend(found.iter().find(|group| group.group == name).map(|group| (name, group.parked)));
+            if let Ok(Ok(parked)) = timeout(BOUND, inspector.parked(name, &streams)).await {
+                dead.insert(name, parked);
             }
         }
         // On Redis Cluster the memory of all of it; a limit that one of them does not have is none.

@@ -4,8 +4,11 @@
 
 mod support;
 
+use event_store::doctor::Access;
 use event_store::inspect::{Filter, LogEntry};
-use event_store::{Id, NewEvent, Outcome, StreamName, Subscription, Unread};
+use event_store::{
+    Config, EventStore, Id, NewEvent, Outcome, ReadErrorKind, StreamName, Subscription, Unread,
+};
 use serde_json::json;
 use support::{ACCOUNT, NOTE, Recorder, Seen, Server, eventually, plain, put, server};
 use tokio_util::sync::CancellationToken;
@@ -141,6 +144,24 @@ async fn a_group_shows_its_consumers_what_they_have_in_hand_and_what_is_parked()
     assert_eq!(next, [], "the page after the last");
     assert_eq!(inspector.pending(&opened(), "unknown", None, Id::ZERO, 10).await.unwrap(), []);
     running.abort();
+}
+
+#[tokio::test]
+async fn a_group_whose_user_may_read_no_other_group_counts_its_dead_letters() {
+    let s = plain().await;
+    fill(&s).await;
+    for group in ["audit", "other"] {
+        let () = s.command(&["XGROUP", "CREATE", "events:account_opened", group, "0"]).await;
+    }
+    let reads =
+        ["~eventstore:group:audit:*", "~events:*", "-@all", "+@read", "+@connection", "+info", "+time"];
+    let user = [&["ACL", "SETUSER", "audit", "on", ">secret", "+multi", "+discard"], &reads[..]].concat();
+    let () = s.command(&user).await;
+    let url = format!("redis://audit:secret@127.0.0.1:{}", s.redis.single().port());
+    let store = EventStore::connect(Config::new(url).access(Access::ReadOnly)).await.unwrap();
+    assert_eq!(store.inspect().parked("audit", &[opened()]).await.unwrap(), 0);
+    let error = store.inspect().groups(&[opened()]).await.unwrap_err();
+    assert_eq!(error.kind(), ReadErrorKind::Refused, "{error}");
 }
 
 #[tokio::test]

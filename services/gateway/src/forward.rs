@@ -11,12 +11,11 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use chassis::context::{REQUEST_ID, TRACEPARENT};
-use chassis::{Context, Problem, body};
+use chassis::{Context, Problem, body, with_causes};
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use std::error::Error;
 use std::time::Duration;
 
 const CONNECT_BOUND: Duration = Duration::from_secs(1);
@@ -186,17 +185,6 @@ fn too_late(method: &Method, bound: Duration) -> Problem {
         "the service behind this route did not answer within {} ms{known}",
         bound.as_millis()
     ))
-}
-
-fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

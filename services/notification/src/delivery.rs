@@ -3,12 +3,12 @@
 
 use crate::message::{InvalidMail, message, message_id};
 use crate::smtp_url::Server;
+use chassis::with_causes;
 use domain::Mail;
 use lettre::message::Mailbox;
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::response::{Category, Code, Severity};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
-use std::error::Error;
 use std::time::Duration;
 
 /// For each step of a conversation with the server.
@@ -85,21 +85,6 @@ fn is_about_the_mail(code: Code) -> bool {
         _ => false,
     };
     code.severity == Severity::PermanentNegativeCompletion && !of_the_conversation
-}
-
-fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        // Some errors print their cause themselves.
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -2,9 +2,9 @@
 
 use super::{Found, Running};
 use crate::controller::{
-    apply::Outcome,
     children::{Applied, Children, named},
     labels,
+    outcome::Outcome,
     rollout::Rollout,
     validate::{Owner, ValidShop},
     volume::{self, Volume},

@@ -4,11 +4,11 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::controller::{
-    apply::{ApplyError, Held},
     build::{
         self,
         tests::{defaults, shop},
     },
+    outcome::{ApplyError, Held},
     sources::Sources,
     trouble::{Cause, Trouble},
     validate::validate,

@@ -137,7 +137,8 @@ impl Inspector {
         Ok(infos)
     }
 
-    /// The groups that read these streams, by name.
+    /// The groups that read these streams, by name. It needs the right to read what every one of them keeps; who
+    /// has that for one group only asks [`Inspector::parked`].
     pub async fn groups(&self, streams: &[StreamName]) -> Result<Vec<Group>, ReadError> {
         let mut found: BTreeMap<String, Vec<GroupInfo>> = BTreeMap::new();
         for stream in streams {
@@ -155,17 +156,19 @@ impl Inspector {
         let mut groups = Vec::with_capacity(found.len());
         for (group, mut streams) in found {
             streams.sort_by(|a, b| a.stream.cmp(&b.stream));
-            groups.push(Group { parked: self.parked(&group, &streams).await?, group, streams });
+            let read: Vec<_> = streams.iter().map(|info| info.stream.clone()).collect();
+            groups.push(Group { parked: self.parked(&group, &read).await?, group, streams });
         }
         Ok(groups)
     }
 
-    /// In the tagged layout every family has its own dead letters; in the plain one they stand together.
-    async fn parked(&self, group: &str, streams: &[GroupInfo]) -> Result<u64, ReadError> {
+    /// How many dead letters a group has that reads these streams.
+    pub async fn parked(&self, group: &str, streams: &[StreamName]) -> Result<u64, ReadError> {
+        // In the tagged layout every family has its own dead letters; in the plain one they stand together.
         let families: BTreeSet<&str> = if self.store.layout().is_plain() {
             [""].into()
         } else {
-            streams.iter().map(|s| s.stream.family()).collect()
+            streams.iter().map(StreamName::family).collect()
         };
         let mut parked = 0;
         for family in families {
