@@ -27,7 +27,7 @@ use super::{
     children::{Children, Live},
     fetch::{self, FetchError, Fetched},
     hash, labels,
-    outcome::{ApplyError, Outcome},
+    outcome::ApplyError,
     passwords::{self, Passwords},
     plan::{self, Gate},
     rollout::Rollout,
@@ -209,7 +209,8 @@ async fn steps(
         autoscaled: &autoscaled,
     };
     let mut outcome = applier.apply(prepared, live).instrument(trace_span!("apply")).await;
-    outcome.troubles = troubles(client, &valid.owner, &outcome).await?;
+    let incomplete = outcome.incomplete(&valid.owner.name);
+    outcome.troubles = troubles(client, &valid.owner, &incomplete).await?;
     let new = status::status(&old, &valid, &outcome, &now());
     report(context, &shop, &old, &new).await?;
     metrics.shop_ready(namespace, name, new.is(ConditionType::Ready));
@@ -219,13 +220,17 @@ async fn steps(
         return Err(outcome.failures.swap_remove(0).into());
     }
     let resync = if valid.reads_sources { SOURCE_RESYNC } else { RESYNC };
-    let again = status::look_again(&new, Timestamp::now()).map_or(resync, |again| again.min(resync));
-    Ok((Action::requeue(again), ReconcileOutcome::Success))
+    // Where no workload is on its way, time alone changes nothing: a thousand paused shops cost nothing.
+    let soon = status::look_again(&new, Timestamp::now()).filter(|_| !incomplete.is_empty());
+    Ok((Action::requeue(soon.map_or(resync, |soon| soon.min(resync))), ReconcileOutcome::Success))
 }
 
 /// What keeps the workloads that are not as they should be; nothing is asked when all are.
-async fn troubles(client: &Client, owner: &Owner, outcome: &Outcome) -> Result<Vec<Trouble>, FetchError> {
-    let incomplete = outcome.incomplete(&owner.name);
+async fn troubles(
+    client: &Client,
+    owner: &Owner,
+    incomplete: &[(String, String)],
+) -> Result<Vec<Trouble>, FetchError> {
     if incomplete.is_empty() {
         return Ok(Vec::new());
     }

@@ -312,6 +312,8 @@ fn waiting(owner: &Owner, outcome: &Outcome) -> Vec<String> {
     for held in &outcome.held {
         let component = labels::component(&owner.name, &held.name);
         match groups.iter_mut().find(|(reason, _)| *reason == held.reason) {
+            // A component has objects of several kinds.
+            Some((_, names)) if names.contains(&component) => {}
             Some((_, names)) => names.push(component),
             None => groups.push((&held.reason, vec![component])),
         }

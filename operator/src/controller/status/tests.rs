@@ -175,7 +175,8 @@ fn services_at_zero_do_not_make_a_shop_unavailable() {
 fn a_paused_shop_says_so_and_is_not_ready_when_something_differs() {
     let (valid, mut outcome) = running_shop("{ paused: true }");
     assert_eq!(holding(&of(&valid, &outcome)), ["Ready", "Available", "RedisReady", "Paused"]);
-    outcome.held = vec![Held { name: "shop-order".to_owned(), reason: "paused".to_owned() }];
+    let held = Held { name: "shop-order".to_owned(), reason: "paused".to_owned() };
+    outcome.held = vec![held.clone(), held];
     let status = of(&valid, &outcome);
     assert_eq!(ready(&status), ("Waiting", "order: paused"));
 }

@@ -8,7 +8,7 @@ mod spec;
 mod start;
 mod traces;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
@@ -244,6 +244,16 @@ async fn a_paused_shop_is_not_touched_but_its_status_is_kept() {
     assert_eq!(trial.server.writes(), ["PATCH ordershops/shop/status", "POST events"]);
     assert_eq!(trial.condition("Paused").0, "True");
     assert_eq!(trial.condition("Ready").0, "False");
+}
+
+#[tokio::test]
+async fn a_paused_shop_of_which_nothing_is_there_is_not_looked_at_again_and_again() {
+    let trial = Trial::new("{paused: true}");
+    assert_eq!(trial.reconcile().await.unwrap(), Action::requeue(Duration::from_mins(10)));
+    assert_eq!(trial.condition("Ready").0, "False");
+    let trial = Trial::new("{}");
+    trial.reconcile().await.unwrap();
+    assert_eq!(trial.reconcile().await.unwrap(), Action::requeue(Duration::from_secs(10)), "Redis starts");
 }
 
 #[tokio::test]
