@@ -10,6 +10,8 @@ use tokio::time::sleep;
 
 /// How long Redis may need to hand what it has acknowledged to the kernel.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(10);
+/// Clients of a Redis that is back come back.
+const CONNECTED_WITHIN: Duration = Duration::from_secs(10);
 
 /// With `everysec` Redis puts off its writes, and not only the fsync, while an fsync is running: what it has
 /// acknowledged meanwhile dies with the process. That is what `everysec` costs, so it is given that second;
@@ -53,12 +55,19 @@ pub(super) async fn pause(shop: &mut Shop, stopped: bool, time: Duration) -> Res
 
 pub(super) async fn cut(shop: &mut Shop) -> Result<()> {
     let mut connection = shop.redis.connection().await?;
-    let kill: i64 = redis::cmd("CLIENT")
-        .arg(&["KILL", "TYPE", "normal", "SKIPME", "yes"])
-        .query_async(&mut connection)
-        .await?;
-    anyhow::ensure!(kill > 0, "nobody was connected");
-    Ok(())
+    let deadline = Instant::now() + CONNECTED_WITHIN;
+    loop {
+        let killed: i64 = redis::cmd("CLIENT")
+            .arg(&["KILL", "TYPE", "normal", "SKIPME", "yes"])
+            .query_async(&mut connection)
+            .await?;
+        if killed > 0 {
+            return Ok(());
+        }
+        // A Redis that was killed just before may be back before its clients are.
+        anyhow::ensure!(Instant::now() < deadline, "nobody was connected");
+        sleep(Duration::from_millis(5)).await;
+    }
 }
 
 pub(super) async fn out_of_memory(shop: &mut Shop, time: Duration) -> Result<()> {
