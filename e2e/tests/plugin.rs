@@ -1,11 +1,13 @@
 //! `kubectl ordershop` as a person on call uses it, on a real shop.
 
 use anyhow::{Context, Result, ensure};
+use e2e::classic::Customer;
 use e2e::cluster::{Plugin, READY_WITHIN, SHOP, SOON, Shop, with_shared_shop};
 use e2e::deadline::eventually;
-use k8s_openapi::api::core::v1::Secret;
-use kube::ResourceExt;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -219,10 +221,24 @@ fn texts(folder: &Path) -> Result<BTreeMap<String, String>> {
 async fn hibernate_asks_the_operator_and_off_wakes_the_shop_up_again() -> Result<()> {
     with_shared_shop(async |shop| {
         let plugin = Plugin::install(shop).await?;
+        let customer = shop.answers(SOON).await?.new_customer("Asleep").await?;
         plugin.run(&["hibernate"]).await?.ok()?;
         ensure!(hibernated(shop).await? == json!(true));
         let status = plugin.run(&["status"]).await?;
         ensure!(status.out.contains(", hibernated"), "{status:?}");
+        let redis: Api<StatefulSet> = shop.objects();
+        eventually("Redis is asked to stop", SOON, async || {
+            let set = redis.get(&format!("{SHOP}-redis")).await?;
+            ensure!(set.spec.and_then(|spec| spec.replicas) == Some(0));
+            Ok(())
+        })
+        .await?;
+        let left = shop.pods("app.kubernetes.io/name=ordershop,app.kubernetes.io/component!=redis").await?;
+        ensure!(
+            left.is_empty(),
+            "Redis does not wait for {:?}",
+            left.iter().map(Pod::name_any).collect::<Vec<_>>()
+        );
         eventually("the shop sleeps", SOON, async || {
             let there = shop.pods(&format!("app.kubernetes.io/instance={SHOP}")).await?;
             ensure!(there.is_empty(), "{} pods", there.len());
@@ -232,7 +248,8 @@ async fn hibernate_asks_the_operator_and_off_wakes_the_shop_up_again() -> Result
         plugin.run(&["hibernate", "--off"]).await?.ok()?;
         ensure!(hibernated(shop).await? == json!(false));
         shop.ready(READY_WITHIN).await?;
-        shop.answers(SOON).await?;
+        let customers: Vec<Customer> = shop.answers(SOON).await?.get("/customers").await?;
+        ensure!(customers.iter().any(|it| it.id == customer), "the data is gone");
         Ok(())
     })
     .await

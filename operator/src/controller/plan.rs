@@ -4,6 +4,8 @@
 //! keeps a shop that ran once from getting a lost workload back, and never keeps a gateway that is already
 //! broken from its fix.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::{
     api::apps::v1::{Deployment, StatefulSet},
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
@@ -112,16 +114,12 @@ pub fn plan_redis(
     Ok(if live.is_some() { plan.behind(gate) } else { plan })
 }
 
-/// Redis' turn to be stopped: when the services are, each given by how far it is.
+/// Redis' turn to be stopped: when no service is left. `left`: the names of those that are, in any order and as often
+/// as they are found.
 #[must_use]
-pub fn sleep_gate<'a>(hibernated: bool, services: impl IntoIterator<Item = (&'a str, Rollout)>) -> Gate {
-    let running = services.into_iter().filter(|(_, rollout)| hibernated && rollout.replicas > 0);
-    let running: Vec<_> = running.map(|(name, _)| name).collect();
-    if running.is_empty() {
-        Gate::Open
-    } else {
-        Gate::Shut(format!("waits for {} to stop", running.join(", ")))
-    }
+pub fn sleep_gate<'a>(left: impl IntoIterator<Item = &'a str>) -> Gate {
+    let left: Vec<_> = left.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
+    if left.is_empty() { Gate::Open } else { Gate::Shut(format!("waits for {} to stop", left.join(", "))) }
 }
 
 /// Whether applying it replaces pods.
@@ -231,11 +229,9 @@ mod tests {
 
     #[test]
     fn redis_is_stopped_after_the_last_service() {
-        let stopped = || Rollout { replicas: 0, ..complete() };
-        let gate = |hibernated| sleep_gate(hibernated, [("order", complete()), ("crm", stopped())]);
-        assert_eq!(gate(true), Gate::Shut("waits for order to stop".to_owned()));
-        assert_eq!(gate(false), Gate::Open);
-        assert_eq!(sleep_gate(true, [("crm", stopped())]), Gate::Open);
+        let running = sleep_gate(["order", "crm", "order"]);
+        assert_eq!(running, Gate::Shut("waits for crm, order to stop".to_owned()));
+        assert_eq!(sleep_gate([]), Gate::Open);
 
         let set = |replicas: i32| -> StatefulSet {
             serde_json::from_value(json!({"metadata": {}, "spec": {
@@ -244,9 +240,9 @@ mod tests {
             .unwrap()
         };
         let plan = |live: Option<&StatefulSet>, gate: &Gate| plan_redis(&set(0), live, gate).unwrap();
-        assert!(matches!(plan(Some(&set(1)), &gate(true)), Plan::Hold(_)));
+        assert!(matches!(plan(Some(&set(1)), &running), Plan::Hold(_)));
         assert!(matches!(plan(Some(&set(1)), &Gate::Open), Plan::Repair(_)));
-        assert_eq!(plan(None, &gate(true)), Plan::Create);
+        assert_eq!(plan(None, &running), Plan::Create);
     }
 
     #[test]

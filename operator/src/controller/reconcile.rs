@@ -9,7 +9,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-
+use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Client, Resource, ResourceExt,
     core::PartialObjectMeta,
@@ -205,7 +205,7 @@ async fn steps(
         paused: valid.paused,
         ran_once: old.version.is_some(),
         redis_is_external: valid.redis_url.is_some(),
-        sleep_gate: sleep_gate(&valid, &live),
+        sleep_gate: sleep_gate(client, &valid, &live).await?,
         autoscaled: &autoscaled,
     };
     let mut outcome = applier.apply(prepared, live).instrument(trace_span!("apply")).await;
@@ -255,13 +255,27 @@ fn passwords(shop: &ValidShop, live: &Children<Live>) -> Passwords {
     passwords::next(there, &shop.redis.password_rotation, settled, || hash::hex(&rand::random::<[u8; 32]>()))
 }
 
-/// Whether the services are stopped, after which Redis may be.
-fn sleep_gate(shop: &ValidShop, live: &Children<Live>) -> Gate {
-    let rollouts = live.deployments.iter().filter_map(|deployment| {
-        let name = deployment.metadata.name.as_deref()?;
-        Some((labels::component(&shop.owner.name, name), Rollout::from(deployment)))
-    });
-    plan::sleep_gate(shop.hibernated, rollouts)
+/// Whether the services are stopped, after which Redis may be. A Deployment does not count the pods that are ending,
+/// and those still finish what they have in hand.
+async fn sleep_gate(client: &Client, shop: &ValidShop, live: &Children<Live>) -> Result<Gate, FetchError> {
+    let awake = live.stateful_sets.iter().any(|set| Rollout::from(set).desired > 0);
+    if !shop.hibernated || !awake {
+        return Ok(Gate::Open);
+    }
+    let Owner { namespace, name, .. } = &shop.owner;
+    let services: Vec<_> = shop.services.iter().map(|service| service.service.name()).collect();
+    let pods = fetch::pods(client, namespace, name, &services).await?;
+    let present =
+        pods.iter().filter(|pod| !has_ended(pod)).filter_map(|pod| labels::component_of(pod.labels()));
+    let counted = live.deployments.iter().filter(|deployment| Rollout::from(*deployment).replicas > 0);
+    let counted = counted.filter_map(|it| Some(labels::component(name, it.metadata.name.as_deref()?)));
+    Ok(plan::sleep_gate(present.chain(counted)))
+}
+
+/// Whether its containers run no more: an evicted pod stays in the list until somebody removes it.
+fn has_ended(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 /// Writes the status if it changed, and the Events of what changed in it.

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{SHOP, Trial};
+use crate::controller::labels;
 
 const CLAIM: &str = "persistentvolumeclaims/data-shop-redis-0";
 
@@ -20,6 +21,19 @@ impl Trial {
         let conditions = conditions.as_array().unwrap().clone();
         let found = conditions.into_iter().find(|condition| condition["type"] == type_).unwrap();
         found["message"].as_str().unwrap().to_owned()
+    }
+
+    /// A pod that its Deployment counts no more.
+    fn pod(&self, name: &str, phase: &str) {
+        let component = name.split('-').nth(1).unwrap();
+        self.server.put(
+            &format!("pods/{name}"),
+            json!({
+                "metadata": {"name": name, "labels": labels::labels("shop", component)},
+                "spec": {"containers": []},
+                "status": {"phase": phase},
+            }),
+        );
     }
 
     fn replicas(&self, path: &str) -> Value {
@@ -44,6 +58,11 @@ async fn a_hibernated_shop_stops_its_services_before_redis_and_wakes_redis_first
     assert_eq!(trial.condition("Hibernated").0, "False");
 
     trial.server.run("deployments");
+    trial.pod("shop-crm-1", "Running");
+    trial.pod("shop-order-1", "Failed");
+    assert_eq!(trial.written("statefulsets").await, Vec::<String>::new(), "a pod of crm is ending still");
+    assert_eq!(trial.message("Progressing"), "redis: 1 to stop; redis: waits for crm to stop");
+    trial.server.remove("pods/shop-crm-1");
     assert_eq!(trial.written("statefulsets").await, ["PATCH statefulsets/shop-redis"]);
     trial.server.run("statefulsets");
     trial.reconcile().await.unwrap();
