@@ -65,7 +65,7 @@ pub(crate) fn cargo() -> Command {
 }
 
 /// Such as `x86_64-unknown-linux-gnu`.
-fn host_triple() -> Result<String> {
+pub(crate) fn host_triple() -> Result<String> {
     let output = Command::new("rustc").arg("-vV").output().context("cannot run rustc")?;
     let text = String::from_utf8_lossy(&output.stdout);
     let host = text.lines().find_map(|line| line.strip_prefix("host: "));

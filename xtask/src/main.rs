@@ -6,6 +6,7 @@ mod bench;
 mod build;
 mod cache;
 mod check;
+mod clone;
 mod cluster;
 mod demo;
 mod faults;
@@ -64,7 +65,9 @@ enum Command {
 }
 
 fn main() -> anyhow::Result<()> {
-    match Cli::parse().command {
+    let command = Cli::parse().command;
+    clone::take_builds_over()?;
+    match command {
         Command::Cluster(args) => cluster::run(args),
         Command::Images(args) => images::run(args),
         Command::Keda(args) => keda::run(&args),
