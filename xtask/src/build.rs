@@ -39,7 +39,8 @@ fn build(packages: &[String]) -> Result<PathBuf> {
         // binaries and not the build scripts; the general one would win over it.
         .env(
             format!("CARGO_TARGET_{}_RUSTFLAGS", host.to_uppercase().replace('-', "_")),
-            "-C target-feature=+crt-static",
+            // The second packs the table of addresses that such a program corrects when it starts: a MB of the operator.
+            "-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs",
         )
         .env_remove("RUSTFLAGS");
     let status = cargo.status().context("cannot run cargo")?;
