@@ -193,10 +193,11 @@ impl Service {
         };
         // Probes are not requests of the shop: they are counted nowhere, and no trace is made of them.
         let router = http::dressed(admin::router(app.readiness().clone(), app.metrics().clone()), None);
-        tokio::spawn(listen::serve(admin.0, router, running.gone.clone()));
+        tokio::spawn(listen::serve(admin.0, router, running.gone.clone(), Duration::ZERO));
         if let Some((listener, address)) = api {
             running.api = Some(address);
-            running.requests.spawn(listen::serve(listener, app.front(), running.stopping.clone()));
+            let (front, stopping) = (app.front(), running.stopping.clone());
+            running.requests.spawn(listen::serve(listener, front, stopping, bounds.silence));
         }
         running.requests.close();
         tracing::info!(admin = %admin.1, api = running.api.map(tracing::field::display), "started");
@@ -280,11 +281,16 @@ impl Running {
     }
 }
 
+/// A client that is at work sends its next request sooner; one that is not notices nothing.
+const SILENCE: Duration = Duration::from_secs(2);
+
 /// How the time for a shutdown is shared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Bounds {
     /// For the requests in flight, before events are ended.
     requests: Duration,
+    /// Of that, for clients that keep a connection, to send a request and hear that it is the last.
+    silence: Duration,
     /// For the events in flight, after that.
     events: Duration,
 }
@@ -292,9 +298,10 @@ struct Bounds {
 impl Bounds {
     fn of(whole: Duration, has_api: bool) -> Self {
         if has_api {
-            Self { requests: whole * 6 / 10, events: whole * 3 / 10 }
+            let requests = whole * 6 / 10;
+            Self { requests, silence: SILENCE.min(requests / 3), events: whole * 3 / 10 }
         } else {
-            Self { requests: Duration::ZERO, events: whole * 8 / 10 }
+            Self { requests: Duration::ZERO, silence: Duration::ZERO, events: whole * 8 / 10 }
         }
     }
 }
@@ -307,8 +314,9 @@ mod tests {
     fn what_a_shutdown_takes_stays_within_its_bound() {
         for has_api in [true, false] {
             let whole = Duration::from_secs(10);
-            let Bounds { requests, events } = Bounds::of(whole, has_api);
+            let Bounds { requests, silence, events } = Bounds::of(whole, has_api);
             assert!(requests + events < whole && events > Duration::from_secs(2));
+            assert!(silence * 2 < requests || !has_api, "slow requests have time left");
         }
     }
 }

@@ -9,6 +9,8 @@ use chassis::{App, BoxError, Context, RawJson, Running, Service};
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufStream};
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 const BOUND: Duration = Duration::from_secs(10);
@@ -147,7 +149,9 @@ async fn a_stop_answers_the_requests_in_flight_and_takes_no_new_ones() {
         wait.acquire().await.unwrap().forget();
         "done"
     };
-    let running = serving(Router::new().route("/slow", get(handler))).await;
+    let running = serving(Router::new().route("/slow", get(handler)).route("/", get("here"))).await;
+    let mut silent = BufStream::new(TcpStream::connect(running.api().unwrap()).await.unwrap());
+    asked(&mut silent).await;
     let (url, ready) = (api(&running, "/slow"), admin(&running, "/readyz"));
     let in_flight = tokio::spawn(reqwest::get(url.clone()));
     entered.acquire().await.unwrap().forget();
@@ -160,10 +164,41 @@ async fn a_stop_answers_the_requests_in_flight_and_takes_no_new_ones() {
     while reqwest::Client::new().get(&url).timeout(Duration::from_millis(200)).send().await.is_ok() {
         assert!(Instant::now() < deadline, "still accepts");
     }
+    // Who is silent holds nothing up, and who waits for an answer waits longer than that.
+    assert_eq!(tokio::time::timeout(BOUND, silent.read(&mut [0])).await.unwrap().unwrap(), 0);
     assert!(!in_flight.is_finished() && !stopping.is_finished());
     leave.add_permits(100);
     assert_eq!(in_flight.await.unwrap().unwrap().text().await.unwrap(), "done");
     tokio::time::timeout(BOUND, stopping).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_keeps_its_connection_through_a_stop_is_answered_and_told_to_leave() {
+    let running = serving(Router::new().route("/", get("here"))).await;
+    let at = running.api().unwrap();
+    let mut kept = BufStream::new(TcpStream::connect(at).await.unwrap());
+    assert!(!asked(&mut kept).await.contains("connection: close"));
+    let stopping = tokio::spawn(running.stop());
+    let deadline = Instant::now() + BOUND;
+    while TcpStream::connect(at).await.is_ok() {
+        assert!(Instant::now() < deadline, "still accepts");
+    }
+    let last = asked(&mut kept).await;
+    assert!(last.starts_with("http/1.1 200") && last.contains("connection: close"), "{last:?}");
+    assert_eq!(kept.read(&mut [0]).await.unwrap(), 0, "the connection ends");
+    tokio::time::timeout(BOUND, stopping).await.unwrap().unwrap();
+}
+
+/// The head of the answer, in small letters; the body is read.
+async fn asked(connection: &mut BufStream<TcpStream>) -> String {
+    connection.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    connection.flush().await.unwrap();
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        assert_ne!(connection.read_line(&mut head).await.unwrap(), 0, "closed after {head:?}");
+    }
+    connection.read_exact(&mut [0; 4]).await.unwrap();
+    head.to_lowercase()
 }
 
 #[tokio::test]
