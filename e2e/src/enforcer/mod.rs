@@ -34,11 +34,7 @@ impl Enforcer {
         let (stop, stopped) = oneshot::channel();
         let (client, namespace) = (client.clone(), namespace.to_owned());
         let task = tokio::spawn(async move {
-            let enforced = tokio::select! {
-                failed = enforce(&client, &namespace, &nodes) => failed,
-                // Its test is over, or gone.
-                _ = stopped => Ok(()),
-            };
+            let enforced = enforce(&client, &namespace, &nodes, stopped).await;
             for node in &nodes {
                 node.run(&nft(&table::remove(TABLE))).await?;
             }
@@ -55,7 +51,14 @@ impl Enforcer {
     }
 }
 
-async fn enforce(client: &Client, namespace: &str, nodes: &[Node]) -> Result<()> {
+/// Until its test is over, or gone. A round that has begun ends first: what is asked of a node is done there also when
+/// nobody waits for it any more, maybe after the table was taken away.
+async fn enforce(
+    client: &Client,
+    namespace: &str,
+    nodes: &[Node],
+    mut stopped: oneshot::Receiver<()>,
+) -> Result<()> {
     let mut last = String::new();
     loop {
         let all = ListParams::default();
@@ -72,7 +75,10 @@ async fn enforce(client: &Client, namespace: &str, nodes: &[Node]) -> Result<()>
             }
             last = script;
         }
-        tokio::time::sleep(PERIOD).await;
+        tokio::select! {
+            () = tokio::time::sleep(PERIOD) => {}
+            _ = &mut stopped => return Ok(()),
+        }
     }
 }
 
