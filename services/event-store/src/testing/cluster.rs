@@ -201,10 +201,18 @@ impl Cluster {
 }
 
 fn node(settings: &[&str]) -> Redis {
-    let bus = free_port().to_string();
-    let cluster =
-        ["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-node-timeout", NODE_TIMEOUT];
-    Redis::start_with(&[&cluster, settings].concat())
+    node_by(settings, free_port)
+}
+
+/// A node whose port for the other nodes is chosen so, anew with each try.
+fn node_by(settings: &[&str], mut bus: impl FnMut() -> u16) -> Redis {
+    let settings = || {
+        let bus = bus().to_string();
+        let cluster =
+            ["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-node-timeout", NODE_TIMEOUT];
+        cluster.iter().chain(settings).map(ToString::to_string).collect()
+    };
+    Redis::start_anew(settings, &[])
 }
 
 fn ask<T: FromRedisValue>(node: &Redis, command: &Cmd) -> RedisResult<T> {
@@ -213,4 +221,25 @@ fn ask<T: FromRedisValue>(node: &Redis, command: &Cmd) -> RedisResult<T> {
 
 fn must<T: FromRedisValue>(node: &Redis, command: &Cmd) -> T {
     ask(node, command).unwrap_or_else(|error| panic!("node on port {}: {error}", node.port()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{Ipv4Addr, TcpListener};
+
+    #[test]
+    fn a_node_starts_though_the_port_of_its_bus_was_taken_before_it_came() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let taken = listener.local_addr().unwrap().port();
+        let mut tried = Vec::new();
+        let node = node_by(&[], || {
+            let bus = if tried.is_empty() { taken } else { free_port() };
+            tried.push(bus);
+            bus
+        });
+        let bus: (String, u16) = must(&node, cmd("CONFIG").arg("GET").arg("cluster-port"));
+        assert_eq!(tried.len(), 2, "{tried:?}");
+        assert_eq!(bus.1, tried[1]);
+    }
 }

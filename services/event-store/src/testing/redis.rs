@@ -3,8 +3,10 @@
 use super::Clock;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::ops::Range;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -19,6 +21,8 @@ const START_BOUND: Duration = Duration::from_secs(10);
 const TOGETHER_BOUND: Duration = Duration::from_secs(40);
 /// A port may be taken between its choice and its use.
 const PORTS_TRIED: usize = 5;
+/// Above what services commonly have, below what systems give to outgoing connections.
+const PORTS: Range<u16> = 11_000..30_000;
 
 /// A running `redis-server`, or another program that is called as it is.
 #[derive(Debug)]
@@ -59,9 +63,16 @@ impl Redis {
     }
 
     fn start_in(settings: &[&str], environment: &[(String, String)]) -> Self {
-        (1..PORTS_TRIED)
-            .find_map(|_| Self::try_start(free_port(), settings, environment).ok())
-            .unwrap_or_else(|| started(Self::try_start(free_port(), settings, environment)))
+        Self::start_anew(|| settings.iter().map(ToString::to_string).collect(), environment)
+    }
+
+    /// Starts a server whose settings are asked for with each try: they may name a port, which may be taken, too.
+    pub(super) fn start_anew(
+        mut settings: impl FnMut() -> Vec<String>,
+        environment: &[(String, String)],
+    ) -> Self {
+        let mut attempt = || Self::try_start(free_port(), settings(), environment);
+        (1..PORTS_TRIED).find_map(|_| attempt().ok()).unwrap_or_else(|| started(attempt()))
     }
 
     /// Starts a server on a given port, for tests in which Redis comes later.
@@ -70,12 +81,11 @@ impl Redis {
     /// As [`Redis::start`].
     #[must_use]
     pub fn start_on(port: u16) -> Self {
-        started(Self::try_start(port, &[], &[]))
+        started(Self::try_start(port, Vec::new(), &[]))
     }
 
-    fn try_start(port: u16, settings: &[&str], environment: &[(String, String)]) -> Result<Self, String> {
+    fn try_start(port: u16, settings: Vec<String>, environment: &[(String, String)]) -> Result<Self, String> {
         let folder = TempDir::new().map_err(|error| format!("no folder for Redis: {error}"))?;
-        let settings: Vec<String> = settings.iter().map(ToString::to_string).collect();
         let environment = environment.to_vec();
         let server = spawn(port, folder.path(), &settings, &environment);
         let mut redis = Self { server, port, folder, settings, environment };
@@ -223,20 +233,21 @@ fn started<T>(result: Result<T, String>) -> T {
 }
 
 /// A port that nobody listens on now, and that this program has not been given before: its other tests
-/// may be about to use theirs.
+/// may be about to use theirs. It is none of those that systems give to outgoing connections, which could
+/// take it between its choice and its use.
 ///
 /// # Panics
-/// When the system has none.
+/// When there is none left.
 #[must_use]
 pub fn free_port() -> u16 {
     static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
-    loop {
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .and_then(|listener| listener.local_addr())
-            .unwrap_or_else(|error| panic!("no free port: {error}"))
-            .port();
-        if GIVEN.lock().unwrap_or_else(PoisonError::into_inner).insert(port) {
-            return port;
-        }
-    }
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+    // Programs that run beside each other begin at different places.
+    let chance = RandomState::new().hash_one(()).to_ne_bytes();
+    let skipped = u16::from_ne_bytes([chance[0], chance[1]]) % (PORTS.end - PORTS.start);
+    let mut ports = PORTS.cycle().skip(skipped.into()).take(PORTS.len());
+    let free = |port: &u16| !given.contains(port) && TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    let port = ports.find(free).unwrap_or_else(|| panic!("no free port in {PORTS:?}"));
+    given.insert(port);
+    port
 }

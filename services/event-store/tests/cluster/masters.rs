@@ -94,7 +94,12 @@ async fn a_failover_loses_nothing_that_a_copy_has_confirmed_and_what_is_unknown_
 
     let store = s.store.clone();
     for n in 21..=25 {
-        let again = || async { store.append(vec![event(n)]).await.is_ok_and(|a| a[0].version == n) };
+        let again = || async {
+            let answer = store.append(vec![event(n)]).await;
+            // Seen only when the test fails: it then says whether the cluster or the client stood still.
+            eprintln!("{n}: {answer:?}");
+            answer.is_ok_and(|appended| appended[0].version == n)
+        };
         patiently("appended again", again).await;
     }
     assert_eq!(cluster(&mut s).owner_of(STREAM), replica);
