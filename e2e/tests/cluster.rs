@@ -2,15 +2,16 @@
 
 use anyhow::{Context, Result, ensure};
 use e2e::classic::{self, Client, Customer, Mail, Order, Product};
-use e2e::cluster::{READY_WITHIN, SERVICES, SHOP, SOON, Shop, with_shop};
+use e2e::cluster::{READY_WITHIN, SERVICES, SHOP, SOON, Shop, client, with_shared_shop, with_shop};
 use e2e::deadline::eventually;
 use e2e::redis::Cli;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
 use kube::ResourceExt;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 const ALL_PODS: &str = "app.kubernetes.io/part-of=ordershop";
@@ -53,6 +54,33 @@ async fn restricted_is_enforced(shop: &Shop) -> Result<()> {
     };
     ensure!(error.to_string().contains("PodSecurity"), "{error}");
     Ok(())
+}
+
+/// As the nodes hold them: packed, as a registry sends them. A node names its fifty largest images; one that is
+/// too large is among these.
+#[tokio::test]
+async fn each_image_of_the_services_and_of_the_operator_is_smaller_than_15_megabytes() -> Result<()> {
+    const LIMIT: i64 = 15_000_000;
+    with_shared_shop(async |_| {
+        let mut sizes = BTreeMap::new();
+        for node in Api::<Node>::all(client().await?).list(&ListParams::default()).await? {
+            for image in node.status.and_then(|status| status.images).unwrap_or_default() {
+                for name in image.names.unwrap_or_default() {
+                    let ours = name.split_once("/ordershop-").and_then(|(_, rest)| rest.split_once(':'));
+                    if let Some((program, _)) = ours.filter(|(program, _)| *program != "redis") {
+                        sizes.insert(program.to_owned(), image.size_bytes.unwrap_or_default());
+                    }
+                }
+            }
+        }
+        let all = SERVICES.into_iter().chain(["operator"]);
+        let missing: Vec<_> = all.filter(|program| !sizes.contains_key(*program)).collect();
+        ensure!(missing.is_empty(), "no node has told the size of {missing:?}: {sizes:?}");
+        ensure!(sizes.values().all(|size| (1..LIMIT).contains(size)), "too large: {sizes:?}");
+        println!("{sizes:?}");
+        Ok(())
+    })
+    .await
 }
 
 #[tokio::test]

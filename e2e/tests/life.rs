@@ -2,7 +2,9 @@
 //! shops. Operators are processes of this machine here; the cluster's own is put aside, so these run alone.
 
 use anyhow::{Context, Result, bail, ensure};
-use e2e::cluster::{Children, Operator, Proxy, READY_WITHIN, SERVICES, SHOP, SOON, Shop, with_own_operators};
+use e2e::cluster::{
+    Children, Operator, Proxy, READY_WITHIN, SERVICES, SHOP, SOON, Shop, condition, with_own_operators,
+};
 use e2e::deadline::eventually;
 use futures_util::future::try_join_all;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -409,8 +411,4 @@ async fn what_other_managers_add_stays_and_what_is_not_ours_is_not_taken_over() 
         Ok(())
     })
     .await
-}
-
-fn condition(status: &Value, kind: &str) -> Option<Value> {
-    status["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind).cloned()
 }

@@ -1,7 +1,7 @@
 //! Rollouts: what they say about themselves while they last, and what they cost those who use the shop.
 
 use anyhow::{Context, Result, ensure};
-use e2e::cluster::{READY_WITHIN, SOON, Sampler, Shop, with_shared_shop, with_shop};
+use e2e::cluster::{READY_WITHIN, SOON, Sampler, Shop, condition, with_shared_shop, with_shop};
 use e2e::deadline::eventually;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -137,8 +137,4 @@ fn rolled(
     after: &BTreeMap<String, BTreeSet<String>>,
 ) -> Vec<String> {
     before.keys().filter(|component| before.get(*component) != after.get(*component)).cloned().collect()
-}
-
-fn condition<'a>(status: &'a Value, kind: &str) -> Option<&'a Value> {
-    status["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind)
 }

@@ -1,7 +1,7 @@
 //! Autoscaling and disruption budgets on a real cluster.
 
 use anyhow::{Context, Result, ensure};
-use e2e::cluster::{SHOP, SOON, Shop, with_shared_shop};
+use e2e::cluster::{SHOP, SOON, Shop, condition, with_shared_shop};
 use e2e::deadline::eventually;
 use e2e::redis::Cli;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -87,9 +87,7 @@ async fn without_keda_a_shop_that_asks_for_it_says_so_and_is_well_when_it_no_lon
 async fn condition_becomes(shop: &Shop, kind: &str, wanted: impl Fn(&Value) -> bool) -> Result<()> {
     eventually(kind, SOON, async || {
         let status = shop.get().await?.data["status"].clone();
-        let conditions = status["conditions"].as_array().context("no conditions")?;
-        let condition = conditions.iter().find(|condition| condition["type"] == kind);
-        ensure!(condition.is_some_and(&wanted), "{status:#}");
+        ensure!(condition(&status, kind).is_some_and(&wanted), "{status:#}");
         Ok(())
     })
     .await

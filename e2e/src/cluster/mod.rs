@@ -17,6 +17,7 @@ mod redis;
 mod render;
 mod sampler;
 mod shop;
+mod status;
 mod traffic;
 mod version;
 
@@ -30,6 +31,7 @@ pub use proxy::Proxy;
 pub use render::Rendered;
 pub use sampler::Sampler;
 pub use shop::{SHOP, Shop, order_shops};
+pub use status::condition;
 pub use traffic::{Counts, Traffic};
 
 use anyhow::{Context, Result};

@@ -3,6 +3,7 @@
 
 use super::SERVICES;
 use super::shop::Shop;
+use super::status::condition;
 use anyhow::{Context, Result, bail, ensure};
 use futures_util::TryStreamExt;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -99,10 +100,6 @@ fn is_below(deployment: &Deployment) -> bool {
     let desired = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
     let status = deployment.status.clone().unwrap_or_default();
     status.available_replicas.unwrap_or(0) < desired || status.updated_replicas.unwrap_or(0) < desired
-}
-
-fn condition<'a>(status: &'a Value, kind: &str) -> Option<&'a Value> {
-    status["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind)
 }
 
 fn judge(versions: &[Value]) -> Result<()> {

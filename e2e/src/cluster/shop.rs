@@ -1,5 +1,6 @@
 //! The `OrderShop` itself: applied, read, waited for.
 
+use super::status::condition;
 use crate::deadline::eventually;
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
@@ -87,7 +88,7 @@ impl Shop {
         let begin = Instant::now();
         eventually("the shop is Ready", within, async || {
             let shop = self.get().await?;
-            let condition = condition(&shop, "Ready").context("no condition Ready yet")?;
+            let condition = condition(&shop.data["status"], "Ready").context("no condition Ready yet")?;
             ensure!(condition["status"] == "True", "{condition}");
             let generation = shop.metadata.generation;
             ensure!(condition["observedGeneration"].as_i64() == generation, "an older spec: {condition}");
@@ -120,9 +121,4 @@ impl Shop {
     fn api(&self) -> Api<DynamicObject> {
         order_shops(&self.client, &self.namespace)
     }
-}
-
-fn condition(shop: &DynamicObject, kind: &str) -> Option<Value> {
-    let conditions = shop.data["status"]["conditions"].as_array()?;
-    conditions.iter().find(|condition| condition["type"] == kind).cloned()
 }
