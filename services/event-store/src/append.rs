@@ -154,7 +154,7 @@ impl EventStore {
                     && event.entity.as_ref().is_ok_and(|body| raw.lossy("entity") == *body);
                 return Ok(same.then_some(Appended { id, version: found.version, event_id }));
             }
-            at = found.after.get(&key).and_then(|chain| chain.get(&stream.to_string())).copied();
+            at = found.after.chain(&key).and_then(|chain| chain.get(&stream.to_string()).copied());
         }
         Ok(None)
     }

@@ -39,7 +39,7 @@ fn parse(id: &str, record: &Record, stream: &StreamName, raw: &RawEntry) -> Resu
         version: record.version,
         deleted: record.removed,
         schema: event.schema,
-        body: event.entity,
+        body: event.entity.into_value(),
     })
 }
 

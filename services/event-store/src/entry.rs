@@ -3,9 +3,9 @@
 
 use crate::error::DecodeError;
 use crate::kind::ordering_key;
-use crate::{Event, Id, StreamName, record};
+use crate::record::After;
+use crate::{Body, Event, Id, StreamName};
 use redis::Value;
-use serde_json::Value as Json;
 use uuid::Uuid;
 
 /// An entry of a stream, undecoded.
@@ -16,56 +16,64 @@ pub(crate) struct RawEntry {
 }
 
 impl RawEntry {
-    fn field(&self, name: &str) -> Option<&[u8]> {
-        self.fields.iter().find(|(n, _)| n == name.as_bytes()).map(|(_, v)| v.as_slice())
-    }
-
     /// A field as text, whatever bytes it holds.
     pub(crate) fn lossy(&self, name: &str) -> String {
-        self.field(name).map(String::from_utf8_lossy).unwrap_or_default().into_owned()
+        let found = self.fields.iter().find(|(n, _)| n == name.as_bytes());
+        found.map(|(_, value)| String::from_utf8_lossy(value)).unwrap_or_default().into_owned()
     }
 
-    fn text(&self, name: &str) -> Result<Option<&str>, DecodeError> {
-        self.field(name)
-            .map(std::str::from_utf8)
-            .transpose()
-            .map_err(|_| DecodeError::new(self.id, format!("field {name} is not UTF-8")))
+    /// Takes a field out as text.
+    fn take(&mut self, name: &str) -> Result<Option<String>, DecodeError> {
+        let found = self.fields.iter_mut().find(|(n, _)| n == name.as_bytes());
+        let Some(value) = found.map(|(_, value)| std::mem::take(value)) else { return Ok(None) };
+        String::from_utf8(value).map(Some).map_err(|_| self.wrong(name, &"it is not UTF-8"))
     }
 
-    fn required(&self, name: &str) -> Result<&str, DecodeError> {
-        self.text(name)?.ok_or_else(|| DecodeError::new(self.id, format!("field {name} is missing")))
+    fn required(&mut self, name: &str) -> Result<String, DecodeError> {
+        self.take(name)?.ok_or_else(|| self.wrong(name, &"it is missing"))
+    }
+
+    fn wrong(&self, name: &str, why: &dyn std::fmt::Display) -> DecodeError {
+        DecodeError::new(self.id, format!("field {name}: {why}"))
     }
 
     /// The event in this entry.
     pub(crate) fn decode(&self, stream: &StreamName) -> Result<Event, DecodeError> {
-        let wrong =
-            |name: &str, e: &dyn std::fmt::Display| DecodeError::new(self.id, format!("field {name}: {e}"));
-        let optional = |name: &str| self.text(name).map(|v| v.map(str::to_owned));
-        let event_id = Uuid::parse_str(self.required("event_id")?).map_err(|e| wrong("event_id", &e))?;
-        let entity: Json = serde_json::from_str(self.required("entity")?).map_err(|e| wrong("entity", &e))?;
-        let entity_type = self.text("entity_type")?.unwrap_or(stream.family()).to_owned();
-        let entity_id = match (self.text("entity_id")?, entity.get("id")) {
-            (Some(id), _) => id.to_owned(),
-            (None, Some(Json::String(id))) => id.clone(),
-            _ => return Err(wrong("entity_id", &"it is missing, and the entity has no id")),
-        };
-        let own = ordering_key(&entity_type, &entity_id);
-        let after = record::parse_after(&own, self.text("after")?.unwrap_or(""));
+        self.clone().into_event(stream)
+    }
+
+    /// The event in this entry, made of what the entry holds.
+    pub(crate) fn into_event(mut self, stream: &StreamName) -> Result<Event, DecodeError> {
+        let event_id = self.required("event_id")?;
+        let event_id = Uuid::parse_str(&event_id).map_err(|e| self.wrong("event_id", &e))?;
+        let body = self.required("entity")?;
+        let (entity, id_of_body) = Body::checked(body).map_err(|e| self.wrong("entity", &e))?;
+        let entity_type = self.take("entity_type")?.unwrap_or_else(|| stream.family().to_owned());
+        let entity_id = self.take("entity_id")?.or(id_of_body);
+        let entity_id =
+            entity_id.ok_or_else(|| self.wrong("entity_id", &"it is missing, and the entity has no id"))?;
+        let version = self.required("version")?.parse().map_err(|e| self.wrong("version", &e))?;
+        let schema = self.take("schema")?;
+        let schema = schema.as_deref().unwrap_or("1").parse().map_err(|e| self.wrong("schema", &e))?;
+        let after = After::parse(ordering_key(&entity_type, &entity_id), self.take("after")?);
+        let after = after.ok_or_else(|| {
+            self.wrong("after", &"it is no list of streams and ids, with each ordering key once")
+        })?;
         Ok(Event {
             id: self.id,
             stream: stream.clone(),
             event_id,
-            version: self.required("version")?.parse().map_err(|e| wrong("version", &e))?,
-            schema: self.text("schema")?.unwrap_or("1").parse().map_err(|e| wrong("schema", &e))?,
+            version,
+            schema,
             entity,
             entity_type,
             entity_id,
-            removed: self.field("removed").is_some(),
-            correlation_id: optional("correlation_id")?,
-            causation_id: optional("causation_id")?,
-            traceparent: optional("traceparent")?,
+            removed: self.fields.iter().any(|(name, _)| name == b"removed"),
+            correlation_id: self.take("correlation_id")?,
+            causation_id: self.take("causation_id")?,
+            traceparent: self.take("traceparent")?,
             snapshot: false,
-            after: after.ok_or_else(|| wrong("after", &"it is no list of streams and ids"))?,
+            after,
         })
     }
 }
@@ -167,7 +175,7 @@ mod tests {
         let event = entry(&GOOD).decode(&Kind::new("order").stream("updated")).unwrap();
         assert_eq!((event.version, event.schema, event.entity_id.as_str()), (3, 1, "7"));
         assert_eq!((event.entity_type.as_str(), event.removed), ("order", false));
-        assert_eq!(event.after["order/7"]["order_created"], Id::new(5, 1));
+        assert_eq!(event.after.chain("order/7").unwrap()["order_created"], Id::new(5, 1));
     }
 
     #[test]
@@ -179,7 +187,7 @@ mod tests {
         fields.extend([("entity_id", &b"8"[..]), ("entity_type", b"card"), ("removed", b"1")]);
         let event = entry(&fields).decode(&stream).unwrap();
         assert_eq!((event.entity_type.as_str(), event.entity_id.as_str()), ("card", "8"));
-        assert!(event.removed && event.after.contains_key("card/8"));
+        assert!(event.removed && event.after.own() == "card/8");
     }
 
     #[test]
@@ -192,6 +200,7 @@ mod tests {
             ("version", b"-1"),
             ("after", b"[]"),
             ("after", b"a=b"),
+            ("after", b"\norder/7\tcreated=5-1"),
         ] {
             let mut fields = GOOD;
             for field in &mut fields {

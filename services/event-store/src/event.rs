@@ -1,11 +1,10 @@
 //! Events: one to be appended ([`NewEvent`]) and one that was read ([`Event`]). Never talks to Redis.
 
 use crate::error::DecodeError;
-use crate::{Id, Kind, StreamName};
+use crate::record::After;
+use crate::{Body, Id, Kind, StreamName};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
-use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// Which version an entity must have for an append to be accepted.
@@ -124,9 +123,6 @@ impl NewEvent {
     }
 }
 
-/// Per ordering key and stream: the last event before this one.
-pub(crate) type After = BTreeMap<String, BTreeMap<String, Id>>;
-
 /// An event as it stands in the log.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -146,7 +142,7 @@ pub struct Event {
     /// Version of the payload's schema.
     pub schema: u32,
     /// The entity's state after the event (for a deletion: its last).
-    pub entity: Value,
+    pub entity: Body,
     /// Is the entity deleted by this event?
     pub removed: bool,
     /// Groups all events of one flow.
@@ -163,11 +159,6 @@ pub struct Event {
 }
 
 impl Event {
-    /// The ordering key of its entity.
-    pub(crate) fn ordering_key(&self) -> String {
-        crate::kind::ordering_key(&self.entity_type, &self.entity_id)
-    }
-
     /// The action: `created` of `order_created`.
     #[must_use]
     pub fn action(&self) -> &str {
@@ -176,7 +167,8 @@ impl Event {
 
     /// The entity as a type of the caller's.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, DecodeError> {
-        T::deserialize(&self.entity)
+        self.entity
+            .decode()
             .map_err(|e| DecodeError::new(self.id, format!("{} {}: {e}", self.stream, self.entity_id)))
     }
 }

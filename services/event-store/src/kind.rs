@@ -89,14 +89,14 @@ impl StreamName {
         Some(Self { family: family.to_owned().into(), action: action.to_owned().into() })
     }
 
-    /// Is the text the name of a stream?
-    pub(crate) fn is_one(text: &str) -> bool {
-        Self::parts(text).is_some()
+    /// Family and action of the stream that a text names.
+    pub(crate) fn parts(text: &str) -> Option<(&str, &str)> {
+        text.rsplit_once('_').and_then(|(family, action)| Self::checked(family, action))
     }
 
-    fn parts(text: &str) -> Option<(&str, &str)> {
-        let parts = text.rsplit_once('_');
-        parts.filter(|(family, action)| is_valid_kind(family) && is_valid_action(action))
+    /// Family and action, when there can be such a stream.
+    pub(crate) fn checked<'a>(family: &'a str, action: &'a str) -> Option<(&'a str, &'a str)> {
+        (is_valid_kind(family) && is_valid_action(action)).then_some((family, action))
     }
 
     /// The family before the underscore: `order` of `order_created`.

@@ -11,6 +11,7 @@
 
 mod append;
 mod batch;
+mod body;
 mod cache;
 mod config;
 mod connection;
@@ -48,6 +49,7 @@ mod words;
 mod writer;
 
 pub use batch::Appended;
+pub use body::Body;
 pub use config::Config;
 pub use dead::{DeadLetter, DeadLetters, GivenBack, Select};
 pub use durability::Durability;

@@ -6,7 +6,6 @@
 //! last event of each stream on the key, the newest first. A stream of the key's own family stands
 //! there by its action alone.
 
-use crate::event::After;
 use crate::{Id, StreamName};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -80,38 +79,91 @@ pub(crate) fn name_on<'a>(key: &str, stream: &'a StreamName) -> Cow<'a, str> {
 }
 
 fn stream_and_id(key: &str, pair: &str) -> Option<(StreamName, Id)> {
-    let (name, id) = pair.split_once('=')?;
-    Some((StreamName::parse(&full_name(key, name)?)?, id.parse().ok()?))
+    let ((family, action), id) = links(key, pair).next()??;
+    let stream = StreamName { family: family.to_owned().into(), action: action.to_owned().into() };
+    Some((stream, id))
 }
 
-/// The name of the stream that is called so in the chain of a key.
-fn full_name(key: &str, name: &str) -> Option<String> {
-    let full =
-        if name.contains('_') { name.to_owned() } else { [key.split_once('/')?.0, "_", name].concat() };
-    StreamName::is_one(&full).then_some(full)
+/// The stream that is called so in the chain of a key, as family and action.
+fn stream_of<'a>(key: &'a str, name: &'a str) -> Option<(&'a str, &'a str)> {
+    if name.contains('_') {
+        return StreamName::parts(name);
+    }
+    StreamName::checked(key.split_once('/')?.0, name)
+}
+
+/// What stands in the chain of a key, as family and action of the stream and the last event there; `None` where it is
+/// none.
+fn links<'a>(
+    key: &'a str,
+    chain: &'a str,
+) -> impl Iterator<Item = Option<((&'a str, &'a str), Id)>> + use<'a> {
+    chain.split(' ').filter(|pair| !pair.is_empty()).map(move |pair| {
+        let (name, id) = pair.split_once('=')?;
+        Some((stream_of(key, name)?, id.parse().ok()?))
+    })
 }
 
 fn parse_chain(key: &str, text: &str) -> Option<Chain> {
     let mut chain = Chain::new();
-    for pair in text.split(' ').filter(|pair| !pair.is_empty()) {
-        let (name, id) = pair.split_once('=')?;
-        let (stream, id) = (full_name(key, name)?, id.parse().ok()?);
-        let last = chain.entry(stream).or_insert(id);
+    for link in links(key, text) {
+        let ((family, action), id) = link?;
+        let last = chain.entry([family, "_", action].concat()).or_insert(id);
         *last = id.max(*last);
     }
     Some(chain)
 }
 
-/// The field `after` of an entry whose own ordering key is `own`: first the own key's chain, then a line
-/// for each further key with the key, a tab and its chain.
-pub(crate) fn parse_after(own: &str, text: &str) -> Option<After> {
-    let mut lines = text.split('\n');
-    let mut after = After::from([(own.to_owned(), parse_chain(own, lines.next().unwrap_or(""))?)]);
-    for line in lines {
-        let (key, chain) = line.split_once('\t')?;
-        after.insert(key.to_owned(), parse_chain(key, chain)?);
+/// Per ordering key and stream the last event before one: the field `after` of its entry, kept as it was written.
+/// First the own key's chain, then a line for each further key with the key, a tab and its chain.
+#[derive(Clone, Debug)]
+pub(crate) struct After {
+    own: String,
+    text: String,
+}
+
+impl After {
+    /// What an entry says whose own ordering key is `own`; `None` when it says nothing that can be understood.
+    pub(crate) fn parse(own: String, text: Option<String>) -> Option<Self> {
+        let after = Self { own, text: text.unwrap_or_default() };
+        let lines = after.text.split('\n').skip(1);
+        if !lines.into_iter().all(|line| line.contains('\t')) {
+            return None;
+        }
+        for (n, (key, chain)) in after.lines().enumerate() {
+            if after.keys().take(n).any(|earlier| earlier == key) || links(key, chain).any(|it| it.is_none())
+            {
+                return None;
+            }
+        }
+        Some(after)
     }
-    Some(after)
+
+    /// The entity's own ordering key.
+    pub(crate) fn own(&self) -> &str {
+        &self.own
+    }
+
+    /// The ordering keys, each once, the own one first.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.lines().map(|(key, _)| key)
+    }
+
+    /// The last events before this one on a key; `None` when it is no key of the event.
+    pub(crate) fn chain(&self, key: &str) -> Option<Chain> {
+        self.lines().find(|(name, _)| *name == key).and_then(|(key, chain)| parse_chain(key, chain))
+    }
+
+    /// The keys, each with its last events: family and action of the stream, and the id.
+    pub(crate) fn links(&self) -> impl Iterator<Item = (&str, impl Iterator<Item = ((&str, &str), Id)>)> {
+        self.lines().map(|(key, chain)| (key, links(key, chain).flatten()))
+    }
+
+    fn lines(&self) -> impl Iterator<Item = (&str, &str)> {
+        let mut lines = self.text.split('\n');
+        let own = (self.own.as_str(), lines.next().unwrap_or(""));
+        std::iter::once(own).chain(lines.filter_map(|line| line.split_once('\t')))
+    }
 }
 
 #[cfg(test)]
@@ -153,15 +205,30 @@ mod tests {
         }
     }
 
+    fn after(own: &str, text: &str) -> Option<After> {
+        After::parse(own.to_owned(), Some(text.to_owned()))
+    }
+
     #[test]
     fn after_names_the_own_key_even_when_nothing_stood_before() {
-        assert_eq!(parse_after("account/7", "").unwrap()["account/7"], Chain::new());
-        let after = parse_after("note/1", "\naccount/a b\tupdated=9-0 note_created=8-0\nbare\t").unwrap();
-        assert_eq!(after["note/1"], Chain::new());
-        assert_eq!(after["account/a b"]["account_updated"], Id::new(9, 0));
-        assert_eq!(after["bare"], Chain::new());
-        for text in ["x", "updated=1", "\nkey", "\nbare\tupdated=9-0"] {
-            assert_eq!(parse_after("account/7", text), None, "{text:?}");
+        for nothing in [After::parse("account/7".to_owned(), None), after("account/7", "")] {
+            let nothing = nothing.unwrap();
+            assert_eq!(nothing.keys().collect::<Vec<_>>(), ["account/7"]);
+            assert_eq!(nothing.chain("account/7"), Some(Chain::new()));
+        }
+        let after = after("note/1", "\naccount/a b\tupdated=9-0 note_created=8-0\nbare\t").unwrap();
+        assert_eq!(after.keys().collect::<Vec<_>>(), ["note/1", "account/a b", "bare"]);
+        assert_eq!(after.chain("note/1"), Some(Chain::new()));
+        assert_eq!(after.chain("account/a b").unwrap()["account_updated"], Id::new(9, 0));
+        assert_eq!((after.chain("bare"), after.chain("else")), (Some(Chain::new()), None));
+        let links: Vec<_> = after.links().flat_map(|(_, links)| links).collect();
+        assert_eq!(links, [(("account", "updated"), Id::new(9, 0)), (("note", "created"), Id::new(8, 0))]);
+    }
+
+    #[test]
+    fn what_is_no_after_is_none() {
+        for text in ["x", "updated=1", "\nkey", "\nbare\tupdated=9-0", "\naccount/7\t", "\na/b\t\na/b\t"] {
+            assert!(after("account/7", text).is_none(), "{text:?}");
         }
     }
 

@@ -225,9 +225,8 @@ impl EventStore {
 /// What becomes of an entry: its stream, is it a snapshot, and the entry.
 pub(crate) type Decode<T> = fn(&StreamName, bool, RawEntry) -> Option<T>;
 
-#[expect(clippy::needless_pass_by_value, reason = "it is a Decode, others keep the entry")]
 fn event(stream: &StreamName, snapshot: bool, raw: RawEntry) -> Option<Event> {
-    match raw.decode(stream) {
+    match raw.into_event(stream) {
         Ok(event) => Some(Event { snapshot, ..event }),
         Err(e) => {
             warn!(%stream, error = %e, "passed over an entry that is no event");

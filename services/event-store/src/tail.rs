@@ -67,7 +67,7 @@ impl Tail {
             self.cursors[*stream] = raw.id;
         }
         let events: Vec<Event> =
-            merged.into_iter().filter_map(|(stream, raw)| decode(&self.streams[stream], &raw)).collect();
+            merged.into_iter().filter_map(|(stream, raw)| decode(&self.streams[stream], raw)).collect();
         if let Some(last) = events.last() {
             self.position = last.id;
         }
@@ -115,8 +115,8 @@ impl Tail {
     }
 }
 
-fn decode(stream: &StreamName, raw: &RawEntry) -> Option<Event> {
-    raw.decode(stream)
+fn decode(stream: &StreamName, raw: RawEntry) -> Option<Event> {
+    raw.into_event(stream)
         .inspect_err(|e| warn!(%stream, error = %e, "passed over an entry that is no event"))
         .ok()
 }

@@ -51,8 +51,8 @@ impl Inspector {
             let Some(raw) = store.entry(&stream, id).await? else { continue };
             let content = raw.decode(&stream);
             if let Ok(event) = &content {
-                if let Some(chain) = event.after.get(key) {
-                    before.clone_from(chain);
+                if let Some(chain) = event.after.chain(key) {
+                    before = chain;
                 }
                 // Events of others may share the key.
                 if !filter.fits(event) {

@@ -56,7 +56,7 @@ fn add_events(
     args: &mut Vec<String>,
 ) {
     for event in entries.iter().filter_map(|raw| raw.decode(stream).ok()) {
-        keys.push(store.layout().record(stream.family(), &event.ordering_key()));
+        keys.push(store.layout().record(stream.family(), event.after.own()));
         args.push(event.id.to_string());
         args.push(event.version.to_string());
     }

@@ -2,7 +2,7 @@
 //! life, which must never wait for a claim.
 
 use super::Subscription;
-use super::item::{Content, Entries};
+use super::item::{self, Entries};
 use super::upkeep::ServerTime;
 use crate::error::ReadError;
 use crate::{EventStore, entry, functions};
@@ -71,8 +71,7 @@ impl Claim {
             let entries = parts.next().map(entry::parse_entries).unwrap_or_default();
             room = room.saturating_sub(entries.len());
             if !entries.is_empty() {
-                let decoded = entries.iter().map(|raw| (raw.id, Content::of(raw, number, &s.streams)));
-                claimed.entries.push((number, decoded.collect()));
+                claimed.entries.push((number, item::decoded(entries, number, &s.streams)));
             }
             if from.is_empty() || from == "0-0" {
                 return Ok(());

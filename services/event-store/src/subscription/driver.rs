@@ -14,7 +14,7 @@ use super::settle::Step;
 use super::upkeep;
 use super::{Handler, Observation, Subscription};
 use crate::{EventStore, Id};
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -73,7 +73,8 @@ pub(super) async fn run(
         keeping_house: false,
         claiming: false,
         more_to_claim: false,
-        reading: None,
+        reading: VecDeque::new(),
+        backlog: false,
         waking: None,
         waker: Waker::default(),
         anew: false,
@@ -112,8 +113,10 @@ pub(super) struct Driver<H> {
     pub(super) keeping_house: bool,
     pub(super) claiming: bool,
     pub(super) more_to_claim: bool,
-    /// The streams of the read that is under way.
-    pub(super) reading: Option<Vec<usize>>,
+    /// The streams of each read that is under way, the first one first.
+    pub(super) reading: VecDeque<Vec<usize>>,
+    /// The last read did not come to the end of the log.
+    pub(super) backlog: bool,
     /// Ends the read under way, because another stream has room.
     pub(super) waking: Option<AbortOnDropHandle<()>>,
     pub(super) waker: Waker,
@@ -127,7 +130,7 @@ pub(super) struct Driver<H> {
 
 impl<H: Handler> Driver<H> {
     async fn run(mut self, cancel: CancellationToken) {
-        let (ask, requests) = mpsc::channel(1);
+        let (ask, requests) = mpsc::channel(reader::AHEAD);
         let (answers, mut reads) = mpsc::channel(1);
         let reader = Reader {
             store: self.store.clone(),
@@ -156,7 +159,8 @@ impl<H: Handler> Driver<H> {
                 () = cancel.cancelled() => break,
                 _ = tick.tick() => self.keep_house(),
                 Some(read) = reads.recv() => {
-                    (self.reading, self.waking) = (None, None);
+                    self.reading.pop_front();
+                    self.waking = None;
                     self.take_in(read);
                 }
                 Some(ended) = self.tasks.join_next(), if !self.tasks.is_empty() => self.step(ended),
@@ -168,7 +172,8 @@ impl<H: Handler> Driver<H> {
     }
 
     fn read_on(&mut self, ask: &mpsc::Sender<Ask>) {
-        if let Some(streams) = &self.reading {
+        let under_way = self.reading.len();
+        if let Some(streams) = self.reading.front() {
             let has_room = |s: &usize| !streams.contains(s) && self.inbox.room_of(*s) >= ROOM / 2;
             if self.waking.is_none() && (0..self.keys.len()).any(|s| has_room(&s)) {
                 // The read may wait for a stream that gets nothing while this one has plenty.
@@ -181,13 +186,18 @@ impl<H: Handler> Driver<H> {
                     }
                 })));
             }
-            return;
+            // Only a backlog is read ahead: otherwise the next read would wait, for streams that had room long ago.
+            if under_way >= reader::AHEAD || !self.backlog || self.anew {
+                return;
+            }
         }
-        let streams = self.inbox.readable();
+        let coming = |s| reader::BATCH * self.reading.iter().filter(|streams| streams.contains(&s)).count();
+        let coming: Vec<usize> = (0..self.keys.len()).map(coming).collect();
+        let streams = self.inbox.readable(&coming);
         if !streams.is_empty() || self.anew {
             let request = Ask { streams: streams.clone(), seen: self.seen.clone(), anew: self.anew };
             if ask.try_send(request).is_ok() {
-                self.reading = Some(streams);
+                self.reading.push_back(streams);
                 self.anew = false;
             }
         }
@@ -197,6 +207,7 @@ impl<H: Handler> Driver<H> {
         match read {
             Read::New { batches, asked } => {
                 let trusted = asked + self.subscription.claim_after;
+                self.backlog = batches.iter().any(|batch| batch.more);
                 for batch in batches {
                     let stream = batch.stream;
                     let last = batch.entries.last().map(|(id, _)| *id);

@@ -114,9 +114,9 @@ impl Group {
                 },
             };
             let outputs = u8::from(batch.is_some());
-            args.push_display(format_args!("{} {outputs} {}", stream + 3, item.fields.len()));
+            args.push_display(format_args!("{} {outputs} {}", stream + 3, item.marks.len()));
             args.push_display(id);
-            item.fields.iter().for_each(|field| args.push(field));
+            item.fields().for_each(|field| args.push_display(field));
             if let Some(batch) = &batch {
                 records += batch.records.len() as u64;
                 keys.extend(&batch.records);
@@ -195,9 +195,9 @@ impl Group {
         let s = &self.subscription;
         let (mut ordering, mut before, mut fields) = (Vec::new(), Vec::new(), Vec::new());
         if let Some(item) = &what.item {
-            ordering.extend(item.event.after.keys().map(String::as_str));
+            ordering.extend(item.event.after.keys());
             before.extend(item.before.iter().map(|b| format!("{} {}", s.streams[b.stream], b.id)));
-            fields.clone_from(&item.fields);
+            fields.extend(item.fields().map(|field| field.to_string()));
         }
         let mut args = vec![
             s.group.clone(),

@@ -8,7 +8,7 @@
 
 use super::item::{Content, Entries, Item, Place};
 use super::known::Known;
-use super::mark::Marks;
+use super::mark::{ByMark, Mark};
 use crate::Id;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -59,11 +59,19 @@ pub(super) struct Inbox {
     bounds: Vec<Option<Id>>,
     held: Vec<usize>,
     room: usize,
+    /// The keys of what stands ahead, while a plan is made; kept for its memory.
+    taken: HashSet<Mark, ByMark>,
 }
 
 impl Inbox {
     pub(super) fn new(streams: usize, room: usize) -> Self {
-        Self { slots: BTreeMap::new(), bounds: vec![None; streams], held: vec![0; streams], room }
+        Self {
+            slots: BTreeMap::new(),
+            bounds: vec![None; streams],
+            held: vec![0; streams],
+            room,
+            taken: HashSet::default(),
+        }
     }
 
     /// Takes entries in, and answers how many are new; one that is held already stays as it is.
@@ -116,9 +124,9 @@ impl Inbox {
         self.bounds[stream] = bound;
     }
 
-    /// The streams with room for more.
-    pub(super) fn readable(&self) -> Vec<usize> {
-        (0..self.held.len()).filter(|s| self.held[*s] < self.room).collect()
+    /// The streams with room for more, beyond what is on its way: so many at most of each.
+    pub(super) fn readable(&self, coming: &[usize]) -> Vec<usize> {
+        (0..self.held.len()).filter(|s| self.held[*s] + coming[*s] < self.room).collect()
     }
 
     /// How many more of a stream there is room for.
@@ -127,10 +135,9 @@ impl Inbox {
     }
 
     /// The entries for which something can be done now, in id order.
-    pub(super) fn plan(&self, now: Instant, look: Look, known: &Known) -> Plan {
+    pub(super) fn plan(&mut self, now: Instant, look: Look, known: &Known) -> Plan {
         let bound = self.bounds.iter().flatten().min().copied().unwrap_or(Id::MAX);
-        let mut taken = Marks::default();
-        taken.reserve(self.slots.len());
+        self.taken.clear();
         let mut plan = Plan::default();
         for (place, slot) in &self.slots {
             if place.0 > bound || plan.go.len() >= look.go {
@@ -139,7 +146,7 @@ impl Inbox {
             let mut free = !slot.in_hand;
             if let Content::Event(item) = &slot.content {
                 for mark in &item.marks {
-                    free &= taken.insert(*mark);
+                    free &= self.taken.insert(*mark);
                 }
             }
             // What waits has this one's time as a reason to wake up; an earlier event of its key, or
@@ -153,7 +160,7 @@ impl Inbox {
                 Content::Foreign(reason) => plan.foreign.push((*place, reason.clone())),
                 Content::Event(item)
                     if slot.trusted_until.is_some_and(|t| t > now)
-                        && known.covers(&item.before)
+                        && known.covers(item)
                         && (plan.ask.is_empty() || !look.ordered) =>
                 {
                     plan.go.push((*place, item.clone()));
@@ -271,16 +278,16 @@ mod tests {
     }
 
     fn put(inbox: &mut Inbox, stream: usize, ms: u64, key: &str) {
-        let item = Item::new(event(ms, key), &[Kind::new("order").stream("updated")]);
+        let item = Item::new(event(ms, key), 0, &[Kind::new("order").stream("updated")]);
         let entries = vec![(Id::new(ms, 0), Content::Event(Arc::new(item)))];
         inbox.insert(stream, entries, |_| None);
     }
 
-    fn plan(inbox: &Inbox, now: Instant) -> Plan {
+    fn plan(inbox: &mut Inbox, now: Instant) -> Plan {
         inbox.plan(now, Look { go: 10, ask: 10, ordered: false }, &Known::default())
     }
 
-    fn ids(inbox: &Inbox, now: Instant) -> Vec<u64> {
+    fn ids(inbox: &mut Inbox, now: Instant) -> Vec<u64> {
         plan(inbox, now).ask.iter().map(|(place, _)| place.0.ms).collect()
     }
 
@@ -290,11 +297,11 @@ mod tests {
         for (ms, key) in [(1, "a"), (2, "a"), (3, "b")] {
             put(&mut inbox, 0, ms, key);
         }
-        assert_eq!(ids(&inbox, now), [1, 3]);
+        assert_eq!(ids(&mut inbox, now), [1, 3]);
         inbox.take((Id::new(1, 0), 0));
-        assert_eq!(ids(&inbox, now), [3]);
+        assert_eq!(ids(&mut inbox, now), [3]);
         inbox.remove((Id::new(1, 0), 0));
-        assert_eq!(ids(&inbox, now), [2, 3]);
+        assert_eq!(ids(&mut inbox, now), [2, 3]);
     }
 
     #[test]
@@ -306,11 +313,11 @@ mod tests {
         let place = (Id::new(1, 0), 0);
         assert_eq!(inbox.failed(place, now), 1);
         inbox.wait_until(place, now + Duration::from_secs(1));
-        assert_eq!(ids(&inbox, now), [3]);
+        assert_eq!(ids(&mut inbox, now), [3]);
         let then = now + Duration::from_secs(1);
-        assert_eq!(plan(&inbox, now).wake, Some(then));
-        assert_eq!(ids(&inbox, then), [1, 3]);
-        assert_eq!(plan(&inbox, then).wake, None, "its time has come: nothing to wake up for");
+        assert_eq!(plan(&mut inbox, now).wake, Some(then));
+        assert_eq!(ids(&mut inbox, then), [1, 3]);
+        assert_eq!(plan(&mut inbox, then).wake, None, "its time has come: nothing to wake up for");
     }
 
     #[test]
@@ -319,9 +326,9 @@ mod tests {
         put(&mut inbox, 0, 1, "a");
         put(&mut inbox, 1, 5, "b");
         inbox.set_bound(0, Some(Id::new(1, 0)));
-        assert_eq!(ids(&inbox, now), [1]);
+        assert_eq!(ids(&mut inbox, now), [1]);
         inbox.set_bound(0, None);
-        assert_eq!(ids(&inbox, now), [1, 5]);
+        assert_eq!(ids(&mut inbox, now), [1, 5]);
     }
 
     #[test]
@@ -329,7 +336,8 @@ mod tests {
         let mut inbox = Inbox::new(2, 2);
         put(&mut inbox, 0, 1, "a");
         put(&mut inbox, 0, 2, "a");
-        assert_eq!(inbox.readable(), [1]);
+        assert_eq!(inbox.readable(&[0, 1]), [1]);
+        assert!(inbox.readable(&[0, 2]).is_empty(), "what is on its way has its room");
     }
 
     #[test]
@@ -338,7 +346,7 @@ mod tests {
         put(&mut inbox, 0, 1, "a");
         inbox.take((Id::new(1, 0), 0));
         put(&mut inbox, 0, 1, "a");
-        assert!(ids(&inbox, Instant::now()).is_empty());
+        assert!(ids(&mut inbox, Instant::now()).is_empty());
         assert_eq!(inbox.held_of(0).len(), 1);
     }
 
@@ -347,12 +355,12 @@ mod tests {
         let (mut inbox, now) = (Inbox::new(1, 10), Instant::now());
         inbox.insert(0, vec![(Id::new(1, 0), Content::Foreign("odd".to_owned()))], |_| None);
         put(&mut inbox, 0, 2, "a");
-        assert_eq!(ids(&inbox, now), [2]);
-        assert_eq!(plan(&inbox, now).foreign, [((Id::new(1, 0), 0), "odd".to_owned())]);
+        assert_eq!(ids(&mut inbox, now), [2]);
+        assert_eq!(plan(&mut inbox, now).foreign, [((Id::new(1, 0), 0), "odd".to_owned())]);
     }
 
     fn trusted(inbox: &mut Inbox, ms: u64, key: &str, until: Instant) {
-        let item = Item::new(event(ms, key), &[]);
+        let item = Item::new(event(ms, key), 0, &[]);
         inbox.insert(0, vec![(Id::new(ms, 0), Content::Event(Arc::new(item)))], |_| Some(until));
     }
 
@@ -361,13 +369,13 @@ mod tests {
         let (mut inbox, now) = (Inbox::new(1, 10), Instant::now());
         let until = now + Duration::from_secs(1);
         trusted(&mut inbox, 1, "a", until);
-        assert_eq!(plan(&inbox, now).go.len(), 1);
-        assert_eq!((plan(&inbox, until).go.len(), plan(&inbox, until).ask.len()), (0, 1));
+        assert_eq!(plan(&mut inbox, now).go.len(), 1);
+        assert_eq!((plan(&mut inbox, until).go.len(), plan(&mut inbox, until).ask.len()), (0, 1));
         inbox.trust(0, &[Id::new(1, 0)], until + Duration::from_secs(1));
-        assert_eq!(plan(&inbox, until).go.len(), 1);
+        assert_eq!(plan(&mut inbox, until).go.len(), 1);
         inbox.begin_anew(&HashSet::from([(Id::new(1, 0), 0)]));
         inbox.set_bound(0, None);
-        assert_eq!(plan(&inbox, now).ask.len(), 1, "another server may know another owner");
+        assert_eq!(plan(&mut inbox, now).ask.len(), 1, "another server may know another owner");
     }
 
     #[test]
@@ -375,7 +383,7 @@ mod tests {
         let (mut inbox, now) = (Inbox::new(1, 10), Instant::now());
         put(&mut inbox, 0, 1, "a");
         trusted(&mut inbox, 2, "b", now + Duration::from_secs(1));
-        let look = |ask, ordered| inbox.plan(now, Look { go: 10, ask, ordered }, &Known::default());
+        let mut look = |ask, ordered| inbox.plan(now, Look { go: 10, ask, ordered }, &Known::default());
         assert_eq!((look(10, false).go.len(), look(10, false).ask.len()), (1, 1));
         assert_eq!((look(10, true).go.len(), look(10, true).ask.len()), (0, 2));
         assert_eq!((look(0, true).go.len(), look(0, true).ask.len()), (0, 0));
@@ -394,8 +402,8 @@ mod tests {
         inbox.take((Id::new(1, 0), 0));
         inbox.begin_anew(&HashSet::from([(Id::new(3, 0), 0)]));
         assert_eq!(inbox.held_of(0), [Id::new(1, 0), Id::new(3, 0)]);
-        assert!(ids(&inbox, now).is_empty());
+        assert!(ids(&mut inbox, now).is_empty());
         inbox.set_bound(0, None);
-        assert_eq!(ids(&inbox, now), [3]);
+        assert_eq!(ids(&mut inbox, now), [3]);
     }
 }

@@ -4,53 +4,70 @@
 use super::mark::Mark;
 use crate::entry::RawEntry;
 use crate::{Event, Id, StreamName};
+use std::fmt::Display;
 use std::sync::Arc;
 
 /// An entry's place: its id and the number of its stream (another program may repeat ids).
 pub(super) type Place = (Id, usize);
 
+/// How far an ordering key is on one stream: a field of the group's positions, which is called by [`field`].
+pub(super) type Position = (Mark, usize);
+
+/// The field of the group's positions for a key and a stream.
+pub(super) fn field(key: &str, stream: &StreamName) -> impl Display {
+    std::fmt::from_fn(move |f| write!(f, "{key} {}_{}", stream.family(), stream.action()))
+}
+
 /// An earlier event of an ordering key, on a stream of the subscription.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Before {
-    /// The field of the group's positions that tells whether it is finished.
-    pub(super) field: String,
+    /// The ordering key, counted among those of the event.
+    pub(super) key: usize,
     /// The number of its stream.
     pub(super) stream: usize,
     pub(super) id: Id,
 }
 
-/// An event with its fields in the group's positions.
+/// An event with what its group must know of it.
 #[derive(Debug)]
 pub(super) struct Item {
     pub(super) event: Event,
-    /// One for each ordering key: moved to the event's id when it is finished.
-    pub(super) fields: Vec<String>,
-    /// The ordering keys.
+    /// The number of its stream.
+    pub(super) stream: usize,
+    /// Its ordering keys.
     pub(super) marks: Vec<Mark>,
     /// What must be finished before.
     pub(super) before: Vec<Before>,
 }
 
 impl Item {
-    pub(super) fn new(event: Event, streams: &[StreamName]) -> Self {
-        let field = |key: &str, stream: &StreamName| format!("{key} {stream}");
-        let fields = event.after.keys().map(|key| field(key, &event.stream)).collect();
-        let marks = event.after.keys().map(|key| Mark::of(key)).collect();
+    /// An event of the stream with this number.
+    pub(super) fn new(event: Event, stream: usize, streams: &[StreamName]) -> Self {
+        let marks = event.after.keys().map(Mark::of).collect();
         let mut before = Vec::new();
-        for (key, last) in &event.after {
-            for (number, stream) in streams.iter().enumerate() {
-                // Few streams: no name needs to be made to find one in the map.
-                let id = last.iter().find(|(name, _)| is_called(stream, name)).map(|(_, id)| *id);
-                before.extend(id.map(|id| Before { field: field(key, stream), stream: number, id }));
+        for (key, (_, links)) in event.after.links().enumerate() {
+            for ((family, action), id) in links {
+                let number = streams.iter().position(|s| s.family() == family && s.action() == action);
+                before.extend(number.map(|stream| Before { key, stream, id }));
             }
         }
-        Self { event, fields, marks, before }
+        Self { event, stream, marks, before }
     }
-}
 
-fn is_called(stream: &StreamName, name: &str) -> bool {
-    let rest = name.strip_prefix(stream.family()).and_then(|rest| rest.strip_prefix('_'));
-    rest == Some(stream.action())
+    /// What moves to the event's id when it is finished.
+    pub(super) fn positions(&self) -> impl Iterator<Item = Position> {
+        self.marks.iter().map(|mark| (*mark, self.stream))
+    }
+
+    /// The fields of these.
+    pub(super) fn fields(&self) -> impl Iterator<Item = impl Display> {
+        self.event.after.keys().map(|key| field(key, &self.event.stream))
+    }
+
+    /// What must be finished before, each with its position.
+    pub(super) fn waits_for(&self) -> impl Iterator<Item = (Position, Id)> {
+        self.before.iter().map(|b| ((self.marks[b.key], b.stream), b.id))
+    }
 }
 
 /// What an entry turned out to be.
@@ -63,9 +80,9 @@ pub(super) enum Content {
 
 impl Content {
     /// Decodes an entry of the stream with this number.
-    pub(super) fn of(raw: &RawEntry, number: usize, streams: &[StreamName]) -> Self {
-        match raw.decode(&streams[number]) {
-            Ok(event) => Self::Event(Arc::new(Item::new(event, streams))),
+    pub(super) fn of(raw: RawEntry, number: usize, streams: &[StreamName]) -> Self {
+        match raw.into_event(&streams[number]) {
+            Ok(event) => Self::Event(Arc::new(Item::new(event, number, streams))),
             Err(e) => Self::Foreign(e.to_string()),
         }
     }
@@ -73,3 +90,8 @@ impl Content {
 
 /// Entries of one stream, decoded.
 pub(super) type Entries = Vec<(Id, Content)>;
+
+/// Decodes entries of the stream with this number.
+pub(super) fn decoded(raw: Vec<RawEntry>, number: usize, streams: &[StreamName]) -> Entries {
+    raw.into_iter().map(|raw| (raw.id, Content::of(raw, number, streams))).collect()
+}

@@ -1,23 +1,22 @@
-//! Ordering keys as numbers: which keys are occupied is what a consumer asks most often, so each key is
-//! hashed once, when its event is read. Two keys with one number wait for each other without need; that
-//! delays and never reorders. Pure.
+//! Ordering keys as numbers: what a consumer asks most often is which keys are occupied and how far they are, so each
+//! key is hashed once, when its event is read. The numbers are wide and begin at a secret of the process: no two keys
+//! have the same one. Pure.
 
-use std::collections::HashSet;
 use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
 use std::sync::LazyLock;
 
-static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+static KEYS: LazyLock<[RandomState; 2]> = LazyLock::new(|| [RandomState::new(), RandomState::new()]);
 
 /// An ordering key's number in this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Mark(u64);
+pub(super) struct Mark(u64, u64);
 
-/// Some of them.
-pub(super) type Marks = HashSet<Mark, BuildHasherDefault<AsIs>>;
+/// For maps and sets by marks.
+pub(super) type ByMark = BuildHasherDefault<AsIs>;
 
 impl Mark {
     pub(super) fn of(key: &str) -> Self {
-        Self(KEYS.hash_one(key))
+        Self(KEYS[0].hash_one(key), KEYS[1].hash_one(key))
     }
 }
 
@@ -41,6 +40,11 @@ impl Hasher for AsIs {
     }
 
     fn write_u64(&mut self, number: u64) {
-        self.0 = number;
+        self.0 ^= number;
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        // Small numbers, such as those of streams: spread over all bits.
+        self.0 ^= (number as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     }
 }

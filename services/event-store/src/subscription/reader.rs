@@ -2,7 +2,7 @@
 //! pending list is read again from its beginning, so an answer lost on the wire loses no entry.
 //! Decodes what it reads, so that the driver need not. Never acknowledges.
 
-use super::item::{Content, Entries};
+use super::item::{self, Entries};
 use super::{Subscription, SubscriptionError, upkeep};
 use crate::entry::{self, RawEntry};
 use crate::error::ReadError;
@@ -10,8 +10,10 @@ use crate::tail::SILENCE;
 use crate::{EventStore, Id, functions};
 use redis::Value;
 use redis::aio::MultiplexedConnection;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
@@ -19,6 +21,11 @@ use tracing::{info, warn};
 /// Entries a stream may answer in one read.
 pub(super) const BATCH: usize = 200;
 const BLOCK: Duration = Duration::from_secs(2);
+/// Requests that may be under way: while one is decoded, the server works on the next.
+pub(super) const AHEAD: usize = 2;
+/// After an error; doubled with each further one, up to the cap.
+const PAUSE: Duration = Duration::from_millis(20);
+const PAUSE_CAP: Duration = Duration::from_secs(1);
 
 /// What the driver wants to have read.
 pub(super) struct Ask {
@@ -87,45 +94,120 @@ pub(super) struct Reader {
     pub(super) waker: Waker,
 }
 
+/// What came off the wire, undecoded.
+enum Fetched {
+    New { batches: Vec<Raw>, asked: Instant },
+    Pending { entries: Vec<(usize, Vec<RawEntry>)>, again: Vec<Id> },
+    Halted(SubscriptionError),
+    Failed(String),
+}
+
+/// New entries of one stream, undecoded.
+struct Raw {
+    stream: usize,
+    entries: Vec<RawEntry>,
+    more: bool,
+}
+
+/// The connection, and what is known of it.
+struct Wire {
+    connection: Option<MultiplexedConnection>,
+    /// What may be there already is read without waiting, so that nobody waits for the end of a wait.
+    at_once: bool,
+    /// After the next error.
+    pause: Duration,
+}
+
 impl Reader {
-    /// Serves requests until the channel closes.
+    /// Serves requests in their order until the channel closes. What was fetched is decoded while the server works on the
+    /// next request, if there is one already.
     pub(super) async fn run(self, mut requests: mpsc::Receiver<Ask>, answers: mpsc::Sender<Read>) {
-        let mut connection: Option<MultiplexedConnection> = None;
-        // What may be there already is read without waiting, so that nobody waits for the end of a wait.
-        let mut at_once = false;
-        let mut pause = Duration::from_millis(20);
-        while let Some(ask) = requests.recv().await {
-            let read = match connection.take().filter(|_| !ask.anew) {
-                Some(mut open) => {
-                    let read = self.read_new(&mut open, &ask.streams, at_once).await;
-                    read.map(|read| (Some(open), read))
-                }
-                None => self.begin(&ask.seen).await,
+        let mut wire = Wire { connection: None, at_once: false, pause: PAUSE };
+        let mut fetched: Option<Fetched> = None;
+        loop {
+            let ask = match &fetched {
+                Some(_) => requests.try_recv().ok(),
+                None => match requests.recv().await {
+                    Some(ask) => Some(ask),
+                    None => return,
+                },
             };
-            let (open, read) = read.unwrap_or_else(|e| (None, Read::Failed(e.to_string())));
-            if open.is_some() {
-                at_once = match &read {
-                    Read::New { batches, .. } => batches.iter().any(|b| b.more),
-                    _ => true,
-                };
-                pause = Duration::from_millis(20);
-            } else {
-                self.waker.client_id.store(0, Ordering::Relaxed);
-                tokio::select! {
-                    () = tokio::time::sleep(pause) => {}
-                    () = answers.closed() => return,
+            let mut fetching = ask.map(|ask| Box::pin(self.fetch(&mut wire, ask)));
+            let mut next = None;
+            if let Some(last) = fetched.take() {
+                if let Some(fetching) = &mut fetching {
+                    // On its way before the last one is decoded.
+                    next = poll_fn(|cx| {
+                        Poll::Ready(match fetching.as_mut().poll(cx) {
+                            Poll::Ready(fetched) => Some(fetched),
+                            Poll::Pending => None,
+                        })
+                    })
+                    .await;
                 }
-                pause = (pause * 2).min(Duration::from_secs(1));
+                if answers.send(self.decoded(last)).await.is_err() {
+                    return;
+                }
             }
-            connection = open;
-            if answers.send(read).await.is_err() {
-                return;
+            fetched = match (next, fetching) {
+                (None, Some(fetching)) => tokio::select! {
+                    fetched = fetching => Some(fetched),
+                    () = answers.closed() => return,
+                },
+                (next, _) => next,
+            };
+        }
+    }
+
+    async fn fetch(&self, wire: &mut Wire, ask: Ask) -> Fetched {
+        let fetched = match wire.connection.take().filter(|_| !ask.anew) {
+            Some(mut open) => {
+                let fetched = self.fetch_new(&mut open, &ask.streams, wire.at_once).await;
+                fetched.map(|fetched| (Some(open), fetched))
             }
+            None => self.begin(&ask.seen).await,
+        };
+        let (open, fetched) = fetched.unwrap_or_else(|e| (None, Fetched::Failed(e.to_string())));
+        if open.is_some() {
+            wire.at_once = match &fetched {
+                Fetched::New { batches, .. } => batches.iter().any(|b| b.more),
+                _ => true,
+            };
+            wire.pause = PAUSE;
+        } else {
+            self.waker.client_id.store(0, Ordering::Relaxed);
+            tokio::time::sleep(wire.pause).await;
+            wire.pause = (wire.pause * 2).min(PAUSE_CAP);
+        }
+        wire.connection = open;
+        fetched
+    }
+
+    fn decoded(&self, fetched: Fetched) -> Read {
+        let streams = &self.subscription.streams;
+        match fetched {
+            Fetched::New { batches, asked } => {
+                let decoded = |Raw { stream, entries, more }| New {
+                    stream,
+                    entries: item::decoded(entries, stream, streams),
+                    more,
+                };
+                Read::New { batches: batches.into_iter().map(decoded).collect(), asked }
+            }
+            Fetched::Pending { entries, again } => {
+                let decoded = |(number, entries)| (number, item::decoded(entries, number, streams));
+                Read::Pending { entries: entries.into_iter().map(decoded).collect(), again }
+            }
+            Fetched::Halted(fault) => Read::Halted(fault),
+            Fetched::Failed(error) => Read::Failed(error),
         }
     }
 
     /// Connects, makes sure that the group is there, and reads the own pending list.
-    async fn begin(&self, seen: &[Option<Id>]) -> Result<(Option<MultiplexedConnection>, Read), ReadError> {
+    async fn begin(
+        &self,
+        seen: &[Option<Id>],
+    ) -> Result<(Option<MultiplexedConnection>, Fetched), ReadError> {
         let mut connection = self.store.blocking(&self.keys).await?;
         let id: i64 = bounded(redis::cmd("CLIENT").arg("ID").query_async(&mut connection)).await?;
         // Who is registered holds back a trim, also while the server has lost the group.
@@ -138,15 +220,15 @@ impl Reader {
         for (number, seen) in seen.iter().enumerate() {
             match self.join(number, *seen).await? {
                 Ok(id) => again.push(id),
-                Err(halted) => return Ok((None, Read::Halted(halted))),
+                Err(halted) => return Ok((None, Fetched::Halted(halted))),
             }
         }
         let mut entries = Vec::new();
         for number in 0..self.keys.len() {
-            entries.push((number, self.decoded(number, &self.read_pending(&mut connection, number).await?)));
+            entries.push((number, self.read_pending(&mut connection, number).await?));
         }
         self.waker.client_id.store(id, Ordering::Relaxed);
-        Ok((Some(connection), Read::Pending { entries, again }))
+        Ok((Some(connection), Fetched::Pending { entries, again }))
     }
 
     /// A group that is lost goes on at its durable cursor, a new one begins where it is asked to.
@@ -192,12 +274,12 @@ impl Reader {
 
     /// A read that waited is served by one stream alone, whatever was appended to the others in the
     /// same step; so where the order across streams counts, they are read once more.
-    async fn read_new(
+    async fn fetch_new(
         &self,
         connection: &mut MultiplexedConnection,
         streams: &[usize],
         at_once: bool,
-    ) -> Result<Read, ReadError> {
+    ) -> Result<Fetched, ReadError> {
         let asked = Instant::now();
         let block = BLOCK.min(self.subscription.claim_after / 2);
         let ordered = self.subscription.concurrency == 1 && streams.len() > 1;
@@ -210,13 +292,8 @@ impl Reader {
             read.iter_mut().zip(rest).for_each(|(entries, rest)| entries.extend(rest));
         }
         let batches = streams.iter().zip(read).zip(more);
-        let batches = batches.map(|((stream, entries), more)| New {
-            stream: *stream,
-            entries: self.decoded(*stream, &entries),
-            more,
-        });
-        let batches = batches.collect();
-        Ok(Read::New { batches, asked })
+        let batches = batches.map(|((stream, entries), more)| Raw { stream: *stream, entries, more });
+        Ok(Fetched::New { batches: batches.collect(), asked })
     }
 
     async fn read(
@@ -240,11 +317,6 @@ impl Reader {
             at.map(|i| std::mem::take(&mut found[i].1)).unwrap_or_default()
         };
         Ok(streams.iter().map(of).collect())
-    }
-
-    fn decoded(&self, number: usize, entries: &[RawEntry]) -> Entries {
-        let streams = &self.subscription.streams;
-        entries.iter().map(|raw| (raw.id, Content::of(raw, number, streams))).collect()
     }
 
     fn command(&self, block: Option<Duration>) -> redis::Cmd {

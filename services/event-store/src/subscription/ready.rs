@@ -1,7 +1,7 @@
 //! The question to the server whether events may be handled now. Answers only, decides nothing.
 
 use super::finish::Group;
-use super::item::{Item, Place};
+use super::item::{Item, Place, field};
 use crate::{entry, functions};
 use std::sync::Arc;
 
@@ -16,11 +16,13 @@ pub(super) async fn ask(group: &Group, events: &Asked) -> Result<Vec<String>, re
     let mut args = vec![group.subscription.group.clone(), group.subscription.consumer.clone()];
     for ((id, stream), item) in events {
         args.extend([key_of(*stream), item.event.stream.to_string(), id.to_string()]);
-        args.push(item.fields.len().to_string());
-        args.extend(item.fields.iter().cloned());
+        args.push(item.marks.len().to_string());
+        args.extend(item.fields().map(|field| field.to_string()));
         args.push(item.before.len().to_string());
+        let keys: Vec<&str> = item.event.after.keys().collect();
         for before in &item.before {
-            args.extend([before.field.clone(), key_of(before.stream), before.id.to_string()]);
+            let field = field(keys[before.key], &group.subscription.streams[before.stream]);
+            args.extend([field.to_string(), key_of(before.stream), before.id.to_string()]);
         }
     }
     let words = entry::words(functions::call(&mut group.store.connection(), "ready", &keys, &args).await?);

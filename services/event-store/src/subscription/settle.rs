@@ -151,7 +151,7 @@ impl<H: Handler> Driver<H> {
         for ((place, item), answer) in asked.into_iter().zip(answers) {
             match answer.as_str() {
                 "go" => {
-                    item.before.iter().for_each(|b| self.known.learn(&b.field, b.id));
+                    item.waits_for().for_each(|(at, id)| self.known.learn(at, id));
                     go.push((place, item));
                 }
                 "gap" => {

@@ -215,8 +215,8 @@ impl Import {
             pipe.cmd("XRANGE").arg(layout.stream(&item.stream)).arg(&id).arg(&id);
             pipe.cmd("XRANGE").arg(layout.kept(&item.stream)).arg(&id).arg(&id);
             let event = item.raw.decode(&item.stream).ok();
-            let key = event.as_ref().map(Event::ordering_key).unwrap_or_default();
-            pipe.cmd("GET").arg(layout.record(item.stream.family(), &key));
+            let key = event.as_ref().map_or("", |event| event.after.own());
+            pipe.cmd("GET").arg(layout.record(item.stream.family(), key));
             if let Some(event) = &event {
                 self.cache(item, event)?;
             }
@@ -244,7 +244,7 @@ impl Import {
                 None => {
                     let clock = clocks.get(item.stream.family()).copied().unwrap_or(Id::ZERO);
                     let version = event.as_ref().zip(record).and_then(|(event, text)| {
-                        Some((event, Record::parse(&event.ordering_key(), &text)?.version))
+                        Some((event, Record::parse(event.after.own(), &text)?.version))
                     });
                     if item.raw.id < clock {
                         return other("the store has gone on beyond it without it");
@@ -283,10 +283,9 @@ impl Import {
             let event = item.raw.decode(&item.stream).ok();
             let (mut names, mut version) = (vec![String::new()], 0);
             if let Some(event) = &event {
-                let own = event.ordering_key();
                 version = event.version;
                 names.clear();
-                for key in std::iter::once(&own).chain(event.after.keys().filter(|key| **key != own)) {
+                for key in event.after.keys() {
                     keys.push(layout.record(family, key).into_bytes());
                     names.push(record::name_on(key, &item.stream).into_owned());
                 }

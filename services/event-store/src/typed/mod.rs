@@ -99,14 +99,19 @@ pub trait EntityType {
 impl Event {
     /// The state that it carries, brought to the newest schema.
     pub fn state<T: EntityType>(&self) -> Result<T::State, DecodeError> {
-        newest::<T>(self.schema, &self.entity).map_err(|(kind, why)| {
+        newest::<T>(self.schema, || self.entity.decode(), || self.entity.value()).map_err(|(kind, why)| {
             DecodeError::of(kind, self.id, format!("{} {}: {why}", self.stream, self.entity_id))
         })
     }
 }
 
-/// The state in the newest schema, or why there is none.
-fn newest<T: EntityType>(schema: u32, state: &Value) -> Result<T::State, (DecodeErrorKind, String)> {
+/// The state in the newest schema, or why there is none: as it is decoded where no step is left to go, else by way of
+/// its tree.
+fn newest<'a, T: EntityType>(
+    schema: u32,
+    decoded: impl FnOnce() -> serde_json::Result<T::State>,
+    tree: impl FnOnce() -> &'a Value,
+) -> Result<T::State, (DecodeErrorKind, String)> {
     let malformed = |why: String| (DecodeErrorKind::Malformed, why);
     let known = T::schema();
     if schema > known {
@@ -117,9 +122,9 @@ fn newest<T: EntityType>(schema: u32, state: &Value) -> Result<T::State, (Decode
     let done = done.ok_or_else(|| malformed("schemas count from 1".to_owned()))?;
     let steps = T::UPCASTERS.get(done..).unwrap_or_default();
     if steps.is_empty() {
-        return T::State::deserialize(state).map_err(|e| malformed(e.to_string()));
+        return decoded().map_err(|e| malformed(e.to_string()));
     }
-    let Value::Object(fields) = state else { return Err(malformed("it is no object".to_owned())) };
+    let Value::Object(fields) = tree() else { return Err(malformed("it is no object".to_owned())) };
     let mut fields = fields.clone();
     for step in steps {
         step(&mut fields);
@@ -149,15 +154,17 @@ impl<S> Loaded<S> {
 impl Entity {
     /// The state, brought to the newest schema. An error when a newer program wrote it.
     pub fn state<T: EntityType>(&self) -> Result<T::State, ReadError> {
-        newest::<T>(self.schema, &self.body).map_err(|(kind, why)| {
-            let kind = match kind {
-                DecodeErrorKind::NewerSchema { schema, known } => {
-                    ReadErrorKind::NewerSchema { schema, known }
-                }
-                _ => ReadErrorKind::Malformed,
-            };
-            ReadError::of(kind, format!("{} {}: {why}", T::KIND.name(), self.id))
-        })
+        newest::<T>(self.schema, || T::State::deserialize(&self.body), || &self.body).map_err(
+            |(kind, why)| {
+                let kind = match kind {
+                    DecodeErrorKind::NewerSchema { schema, known } => {
+                        ReadErrorKind::NewerSchema { schema, known }
+                    }
+                    _ => ReadErrorKind::Malformed,
+                };
+                ReadError::of(kind, format!("{} {}: {why}", T::KIND.name(), self.id))
+            },
+        )
     }
 }
 
@@ -204,6 +211,10 @@ mod tests {
         }
     }
 
+    fn of_tree(schema: u32, state: &Value) -> Result<Account, (DecodeErrorKind, String)> {
+        newest::<Account>(schema, || Account::deserialize(state), || state)
+    }
+
     #[test]
     fn every_older_schema_becomes_the_newest_by_its_remaining_steps() {
         let newest_state = Account { cents: 700, currency: "EUR".into() };
@@ -212,14 +223,14 @@ mod tests {
             (2, json!({ "cents": 700 })),
             (3, json!({ "cents": 700, "currency": "EUR" })),
         ] {
-            assert_eq!(newest::<Account>(schema, &state).unwrap(), newest_state, "schema {schema}");
+            assert_eq!(of_tree(schema, &state).unwrap(), newest_state, "schema {schema}");
         }
     }
 
     #[test]
     fn a_newer_schema_is_refused_even_when_it_would_deserialize() {
         let state = json!({ "cents": 700, "currency": "EUR" });
-        let (kind, why) = newest::<Account>(4, &state).unwrap_err();
+        let (kind, why) = of_tree(4, &state).unwrap_err();
         assert_eq!(kind, DecodeErrorKind::NewerSchema { schema: 4, known: 3 });
         assert!(why.contains("schema is 4") && why.contains("knows 3"), "{why}");
     }
@@ -240,7 +251,7 @@ mod tests {
         for (schema, state) in
             [(0, json!({})), (1, json!([1])), (1, json!({ "euros": "x" })), (3, json!(null))]
         {
-            let (kind, _) = newest::<Account>(schema, &state).unwrap_err();
+            let (kind, _) = of_tree(schema, &state).unwrap_err();
             assert_eq!(kind, DecodeErrorKind::Malformed, "schema {schema} {state}");
         }
     }

@@ -2,7 +2,6 @@
 
 use super::{BEGINNING, Difference, VerifyError, VerifyErrorKind};
 use crate::cache::CacheWords;
-use crate::kind::ordering_key;
 use crate::{Event, EventStore, Id, Kind, StreamName};
 use std::collections::{HashMap, HashSet};
 
@@ -42,9 +41,8 @@ impl<'a> Log<'a> {
 
     pub(super) fn note(&mut self, event: &Event, changed: &mut HashSet<String>) {
         let Some(stream) = self.streams.iter().position(|s| *s == event.stream) else { return };
-        let own = ordering_key(&event.entity_type, &event.entity_id);
         let kind = self.kinds.iter().find(|k| k.name() == event.entity_type);
-        let known = self.known_at(event.stream.family(), &own, changed);
+        let known = self.known_at(event.stream.family(), event.after.own(), changed);
         known.version = event.version;
         known.removed = event.removed;
         known.last = Some((stream, event.id));
@@ -52,7 +50,7 @@ impl<'a> Log<'a> {
             known.entity = kind.map(|k| (*k, event.entity_id.clone()));
         }
         move_on(known, stream, event.id);
-        for key in event.after.keys().filter(|key| **key != own) {
+        for key in event.after.keys().skip(1) {
             let known = self.known_at(event.stream.family(), key, changed);
             move_on(known, stream, event.id);
         }
