@@ -71,7 +71,7 @@ impl Kind {
 
 /// The ordering key of an entity whose kind is known by its name only.
 pub(crate) fn ordering_key(kind: &str, id: &str) -> String {
-    format!("{kind}/{id}")
+    [kind, "/", id].concat()
 }
 
 /// A stream of the log, named by entity family and action: `order_created`.

@@ -74,7 +74,6 @@ pub(super) async fn run(
         claiming: false,
         more_to_claim: false,
         reading: VecDeque::new(),
-        backlog: false,
         waking: None,
         waker: Waker::default(),
         anew: false,
@@ -82,6 +81,12 @@ pub(super) async fn run(
         hold_off: None,
     };
     driver.run(cancel).await;
+}
+
+/// A read that was asked for.
+pub(super) struct UnderWay {
+    streams: Vec<usize>,
+    at_once: bool,
 }
 
 #[allow(clippy::struct_excessive_bools, reason = "each says of one kind of task whether it is under way")]
@@ -113,10 +118,8 @@ pub(super) struct Driver<H> {
     pub(super) keeping_house: bool,
     pub(super) claiming: bool,
     pub(super) more_to_claim: bool,
-    /// The streams of each read that is under way, the first one first.
-    pub(super) reading: VecDeque<Vec<usize>>,
-    /// The last read did not come to the end of the log.
-    pub(super) backlog: bool,
+    /// The reads that are under way, the first one first.
+    pub(super) reading: VecDeque<UnderWay>,
     /// Ends the read under way, because another stream has room.
     pub(super) waking: Option<AbortOnDropHandle<()>>,
     pub(super) waker: Waker,
@@ -132,14 +135,14 @@ impl<H: Handler> Driver<H> {
     async fn run(mut self, cancel: CancellationToken) {
         let (ask, requests) = mpsc::channel(reader::AHEAD);
         let (answers, mut reads) = mpsc::channel(1);
-        let reader = Reader {
+        let reader = Arc::new(Reader {
             store: self.store.clone(),
             subscription: self.subscription.clone(),
             keys: self.keys.clone(),
             cursors: self.cursors.clone(),
             clock: self.clock.clone(),
             waker: self.waker.clone(),
-        };
+        });
         let reader = AbortOnDropHandle::new(tokio::spawn(reader.run(requests, answers)));
         let interval = UPKEEP.min(Patience::interval(self.subscription.claim_after));
         let mut tick = tokio::time::interval(interval);
@@ -172,10 +175,16 @@ impl<H: Handler> Driver<H> {
     }
 
     fn read_on(&mut self, ask: &mpsc::Sender<Ask>) {
-        let under_way = self.reading.len();
-        if let Some(streams) = self.reading.front() {
-            let has_room = |s: &usize| !streams.contains(s) && self.inbox.room_of(*s) >= ROOM / 2;
-            if self.waking.is_none() && (0..self.keys.len()).any(|s| has_room(&s)) {
+        let coming = |s| reader::BATCH * self.reading.iter().filter(|read| read.streams.contains(&s)).count();
+        let coming: Vec<usize> = (0..self.keys.len()).map(coming).collect();
+        let streams = self.inbox.readable(&coming);
+        let at_once = streams.iter().any(|s| self.inbox.may_hold_more(*s));
+        if let Some(first) = self.reading.front() {
+            let others = (0..self.keys.len()).filter(|s| !first.streams.contains(s));
+            let has_room = |s: usize| {
+                self.inbox.room_of(s) >= ROOM / 2 || (coming[s] > 0 && self.inbox.may_hold_more(s))
+            };
+            if self.waking.is_none() && !first.at_once && others.into_iter().any(has_room) {
                 // The read may wait for a stream that gets nothing while this one has plenty.
                 let (waker, store, keys) = (self.waker.clone(), self.store.clone(), self.keys.clone());
                 self.waking = Some(AbortOnDropHandle::new(tokio::spawn(async move {
@@ -186,18 +195,15 @@ impl<H: Handler> Driver<H> {
                     }
                 })));
             }
-            // Only a backlog is read ahead: otherwise the next read would wait, for streams that had room long ago.
-            if under_way >= reader::AHEAD || !self.backlog || self.anew {
+            // Only a backlog is read ahead: any other read would wait, for streams that had room long ago.
+            if self.reading.len() >= reader::AHEAD || !at_once || self.anew {
                 return;
             }
         }
-        let coming = |s| reader::BATCH * self.reading.iter().filter(|streams| streams.contains(&s)).count();
-        let coming: Vec<usize> = (0..self.keys.len()).map(coming).collect();
-        let streams = self.inbox.readable(&coming);
         if !streams.is_empty() || self.anew {
-            let request = Ask { streams: streams.clone(), seen: self.seen.clone(), anew: self.anew };
+            let request = Ask { streams: streams.clone(), at_once, seen: self.seen.clone(), anew: self.anew };
             if ask.try_send(request).is_ok() {
-                self.reading.push_back(streams);
+                self.reading.push_back(UnderWay { streams, at_once });
                 self.anew = false;
             }
         }
@@ -207,7 +213,6 @@ impl<H: Handler> Driver<H> {
         match read {
             Read::New { batches, asked } => {
                 let trusted = asked + self.subscription.claim_after;
-                self.backlog = batches.iter().any(|batch| batch.more);
                 for batch in batches {
                     let stream = batch.stream;
                     let last = batch.entries.last().map(|(id, _)| *id);
@@ -267,7 +272,7 @@ impl<H: Handler> Driver<H> {
         }
         let may_ask = !self.asking && self.hold_off.is_none_or(|t| t <= now);
         let ask = if may_ask { LOOK.min(4 * self.hands) } else { 0 };
-        let plan = self.inbox.plan(now, Look { go: LOOK, ask, ordered }, &self.known);
+        let plan = self.inbox.plan(now, Look { go: LOOK.min(TURN * self.parts), ask, ordered }, &self.known);
         for (place, reason) in plan.foreign {
             self.start_park(place, None, Why::Own(reason));
         }

@@ -10,19 +10,19 @@ use crate::tail::SILENCE;
 use crate::{EventStore, Id, functions};
 use redis::Value;
 use redis::aio::MultiplexedConnection;
-use std::future::poll_fn;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
 /// Entries a stream may answer in one read.
 pub(super) const BATCH: usize = 200;
 const BLOCK: Duration = Duration::from_secs(2);
-/// Requests that may be under way: while one is decoded, the server works on the next.
-pub(super) const AHEAD: usize = 2;
+/// Reads that may be under way in a backlog: the server works on one, one is on the wire, one is decoded.
+pub(super) const AHEAD: usize = 3;
 /// After an error; doubled with each further one, up to the cap.
 const PAUSE: Duration = Duration::from_millis(20);
 const PAUSE_CAP: Duration = Duration::from_secs(1);
@@ -31,6 +31,8 @@ const PAUSE_CAP: Duration = Duration::from_secs(1);
 pub(super) struct Ask {
     /// The numbers of the streams.
     pub(super) streams: Vec<usize>,
+    /// One of them may hold more: nobody waits for what is yet to come.
+    pub(super) at_once: bool,
     /// The highest id that this consumer was given, per stream of the subscription.
     pub(super) seen: Vec<Option<Id>>,
     /// Begin anew, as after an error.
@@ -94,120 +96,77 @@ pub(super) struct Reader {
     pub(super) waker: Waker,
 }
 
-/// What came off the wire, undecoded.
-enum Fetched {
-    New { batches: Vec<Raw>, asked: Instant },
-    Pending { entries: Vec<(usize, Vec<RawEntry>)>, again: Vec<Id> },
-    Halted(SubscriptionError),
-    Failed(String),
-}
-
-/// New entries of one stream, undecoded.
-struct Raw {
-    stream: usize,
-    entries: Vec<RawEntry>,
-    more: bool,
-}
-
-/// The connection, and what is known of it.
-struct Wire {
-    connection: Option<MultiplexedConnection>,
-    /// What may be there already is read without waiting, so that nobody waits for the end of a wait.
-    at_once: bool,
-    /// After the next error.
-    pause: Duration,
-}
+/// A read that is under way.
+type UnderWay = AbortOnDropHandle<Result<Read, ReadError>>;
 
 impl Reader {
-    /// Serves requests in their order until the channel closes. What was fetched is decoded while the server works on the
-    /// next request, if there is one already.
-    pub(super) async fn run(self, mut requests: mpsc::Receiver<Ask>, answers: mpsc::Sender<Read>) {
-        let mut wire = Wire { connection: None, at_once: false, pause: PAUSE };
-        let mut fetched: Option<Fetched> = None;
+    /// Serves requests in their order until the channel closes. In a backlog several reads are under way: the server works
+    /// on the next ones while this one is parsed and decoded.
+    pub(super) async fn run(self: Arc<Self>, mut requests: mpsc::Receiver<Ask>, answers: mpsc::Sender<Read>) {
+        let mut connection: Option<MultiplexedConnection> = None;
+        let mut under_way: VecDeque<UnderWay> = VecDeque::new();
+        // What is to begin anew does so when nothing is under way.
+        let mut anew: Option<Ask> = None;
+        let (mut pause, mut open) = (PAUSE, true);
         loop {
-            let ask = match &fetched {
-                Some(_) => requests.try_recv().ok(),
-                None => match requests.recv().await {
-                    Some(ask) => Some(ask),
-                    None => return,
-                },
-            };
-            let mut fetching = ask.map(|ask| Box::pin(self.fetch(&mut wire, ask)));
-            let mut next = None;
-            if let Some(last) = fetched.take() {
-                if let Some(fetching) = &mut fetching {
-                    // On its way before the last one is decoded.
-                    next = poll_fn(|cx| {
-                        Poll::Ready(match fetching.as_mut().poll(cx) {
-                            Poll::Ready(fetched) => Some(fetched),
-                            Poll::Pending => None,
-                        })
-                    })
-                    .await;
+            let read = if under_way.is_empty()
+                && let Some(ask) = anew.take()
+            {
+                let begun = tokio::select! {
+                    begun = self.begin(&ask.seen) => begun,
+                    () = answers.closed() => return,
+                };
+                begun.map(|(begun, read)| {
+                    connection = begun;
+                    read
+                })
+            } else {
+                tokio::select! {
+                    biased;
+                    ask = requests.recv(), if open && anew.is_none() && under_way.len() < AHEAD => {
+                        match (ask, &connection) {
+                            (Some(ask), Some(connection)) if !ask.anew => {
+                                let read = self.clone().read_new(connection.clone(), ask.streams, ask.at_once);
+                                under_way.push_back(AbortOnDropHandle::new(tokio::spawn(read)));
+                            }
+                            (Some(ask), _) => anew = Some(ask),
+                            (None, _) => open = false,
+                        }
+                        continue;
+                    }
+                    read = first(&mut under_way), if !under_way.is_empty() => read,
+                    else => return,
                 }
-                if answers.send(self.decoded(last)).await.is_err() {
+            };
+            let read = read.unwrap_or_else(|e| {
+                connection = None;
+                Read::Failed(e.to_string())
+            });
+            let mut reads = vec![read];
+            if connection.is_some() {
+                pause = PAUSE;
+            } else {
+                // What is behind a read that failed must not overtake what that one may have been given.
+                reads.extend(
+                    under_way.drain(..).map(|_| Read::Failed("the read before it failed".to_owned())),
+                );
+                self.waker.client_id.store(0, Ordering::Relaxed);
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = answers.closed() => return,
+                }
+                pause = (pause * 2).min(PAUSE_CAP);
+            }
+            for read in reads {
+                if answers.send(read).await.is_err() {
                     return;
                 }
             }
-            fetched = match (next, fetching) {
-                (None, Some(fetching)) => tokio::select! {
-                    fetched = fetching => Some(fetched),
-                    () = answers.closed() => return,
-                },
-                (next, _) => next,
-            };
-        }
-    }
-
-    async fn fetch(&self, wire: &mut Wire, ask: Ask) -> Fetched {
-        let fetched = match wire.connection.take().filter(|_| !ask.anew) {
-            Some(mut open) => {
-                let fetched = self.fetch_new(&mut open, &ask.streams, wire.at_once).await;
-                fetched.map(|fetched| (Some(open), fetched))
-            }
-            None => self.begin(&ask.seen).await,
-        };
-        let (open, fetched) = fetched.unwrap_or_else(|e| (None, Fetched::Failed(e.to_string())));
-        if open.is_some() {
-            wire.at_once = match &fetched {
-                Fetched::New { batches, .. } => batches.iter().any(|b| b.more),
-                _ => true,
-            };
-            wire.pause = PAUSE;
-        } else {
-            self.waker.client_id.store(0, Ordering::Relaxed);
-            tokio::time::sleep(wire.pause).await;
-            wire.pause = (wire.pause * 2).min(PAUSE_CAP);
-        }
-        wire.connection = open;
-        fetched
-    }
-
-    fn decoded(&self, fetched: Fetched) -> Read {
-        let streams = &self.subscription.streams;
-        match fetched {
-            Fetched::New { batches, asked } => {
-                let decoded = |Raw { stream, entries, more }| New {
-                    stream,
-                    entries: item::decoded(entries, stream, streams),
-                    more,
-                };
-                Read::New { batches: batches.into_iter().map(decoded).collect(), asked }
-            }
-            Fetched::Pending { entries, again } => {
-                let decoded = |(number, entries)| (number, item::decoded(entries, number, streams));
-                Read::Pending { entries: entries.into_iter().map(decoded).collect(), again }
-            }
-            Fetched::Halted(fault) => Read::Halted(fault),
-            Fetched::Failed(error) => Read::Failed(error),
         }
     }
 
     /// Connects, makes sure that the group is there, and reads the own pending list.
-    async fn begin(
-        &self,
-        seen: &[Option<Id>],
-    ) -> Result<(Option<MultiplexedConnection>, Fetched), ReadError> {
+    async fn begin(&self, seen: &[Option<Id>]) -> Result<(Option<MultiplexedConnection>, Read), ReadError> {
         let mut connection = self.store.blocking(&self.keys).await?;
         let id: i64 = bounded(redis::cmd("CLIENT").arg("ID").query_async(&mut connection)).await?;
         // Who is registered holds back a trim, also while the server has lost the group.
@@ -220,15 +179,16 @@ impl Reader {
         for (number, seen) in seen.iter().enumerate() {
             match self.join(number, *seen).await? {
                 Ok(id) => again.push(id),
-                Err(halted) => return Ok((None, Fetched::Halted(halted))),
+                Err(halted) => return Ok((None, Read::Halted(halted))),
             }
         }
         let mut entries = Vec::new();
         for number in 0..self.keys.len() {
-            entries.push((number, self.read_pending(&mut connection, number).await?));
+            let raw = self.read_pending(&mut connection, number).await?;
+            entries.push((number, item::decoded(raw, number, &self.subscription.streams)));
         }
         self.waker.client_id.store(id, Ordering::Relaxed);
-        Ok((Some(connection), Fetched::Pending { entries, again }))
+        Ok((Some(connection), Read::Pending { entries, again }))
     }
 
     /// A group that is lost goes on at its durable cursor, a new one begins where it is asked to.
@@ -274,26 +234,29 @@ impl Reader {
 
     /// A read that waited is served by one stream alone, whatever was appended to the others in the
     /// same step; so where the order across streams counts, they are read once more.
-    async fn fetch_new(
-        &self,
-        connection: &mut MultiplexedConnection,
-        streams: &[usize],
+    async fn read_new(
+        self: Arc<Self>,
+        mut connection: MultiplexedConnection,
+        streams: Vec<usize>,
         at_once: bool,
-    ) -> Result<Fetched, ReadError> {
+    ) -> Result<Read, ReadError> {
         let asked = Instant::now();
         let block = BLOCK.min(self.subscription.claim_after / 2);
         let ordered = self.subscription.concurrency == 1 && streams.len() > 1;
-        let mut read = self.read(connection, streams, (!at_once).then_some(block)).await?;
+        let mut read = self.read(&mut connection, &streams, (!at_once).then_some(block)).await?;
         let full = |read: &[Vec<RawEntry>]| read.iter().map(|e| e.len() >= BATCH).collect::<Vec<_>>();
         let mut more = full(&read);
         if ordered && !at_once && read.iter().any(|entries| !entries.is_empty()) {
-            let rest = self.read(connection, streams, None).await?;
+            let rest = self.read(&mut connection, &streams, None).await?;
             more = full(&rest);
             read.iter_mut().zip(rest).for_each(|(entries, rest)| entries.extend(rest));
         }
-        let batches = streams.iter().zip(read).zip(more);
-        let batches = batches.map(|((stream, entries), more)| Raw { stream: *stream, entries, more });
-        Ok(Fetched::New { batches: batches.collect(), asked })
+        let batches = streams.into_iter().zip(read).zip(more).map(|((stream, raw), more)| New {
+            stream,
+            entries: item::decoded(raw, stream, &self.subscription.streams),
+            more,
+        });
+        Ok(Read::New { batches: batches.collect(), asked })
     }
 
     async fn read(
@@ -332,6 +295,14 @@ impl Reader {
         }
         command
     }
+}
+
+/// What the first of them brings; it is no longer under way then.
+async fn first(under_way: &mut VecDeque<UnderWay>) -> Result<Read, ReadError> {
+    let Some(read) = under_way.front_mut() else { return std::future::pending().await };
+    let read = read.await;
+    under_way.pop_front();
+    read.unwrap_or_else(|e| Err(ReadError::malformed(format!("the read ended: {e}"))))
 }
 
 /// The connection has no response timeout; a server that is silent for so long is lost.

@@ -179,7 +179,7 @@ impl<H: Handler> Driver<H> {
     }
 
     pub(super) fn start_park(&mut self, place: Place, item: Option<Arc<Item>>, why: Why) {
-        self.inbox.take(place);
+        self.inbox.set_aside(place);
         let (failed, since) = self.inbox.failures(place);
         // What queues behind another was never tried itself.
         let letter = Letter {

@@ -14,7 +14,7 @@ mod support;
 
 use event_store::testing::{self, Line, Lost, Proxy, Setup};
 use event_store::{
-    Event, EventStore, Id, NewEvent, Outcome, Select, Start, Subscription, SubscriptionError,
+    Config, Event, EventStore, Id, NewEvent, Outcome, Select, Start, Subscription, SubscriptionError,
     SubscriptionErrorKind,
 };
 use serde_json::json;

@@ -52,3 +52,39 @@ async fn a_stream_that_has_room_again_is_read_on_though_the_read_under_way_waits
     assert!(reads_ended(&s).await > 0, "the read that waited for nothing was ended");
     consumer.stop().await;
 }
+
+#[tokio::test]
+async fn a_backlog_of_which_a_read_is_lost_is_handled_once_and_in_the_order_of_the_log() {
+    let s = plain().await;
+    let mut appended = Vec::new();
+    for n in 0..20 {
+        let events = (0..100).map(|i| {
+            let action = if (n / 5 + i) % 3 == 0 { "created" } else { "updated" };
+            put(action, &format!("a{}", (7 * n + i) % 300), i)
+        });
+        appended.extend(s.store.append(events.collect()).await.unwrap().iter().map(|a| a.id));
+    }
+    let proxy = Proxy::start(s.redis.single().port()).await.unwrap();
+    let store = EventStore::connect(Config::new(proxy.url())).await.unwrap();
+    // The first two look for what is pending; of the others several are under way at a time.
+    let reads = (1..=6).flat_map(|nth| [(Lost::Reply, nth), (Lost::Command, nth)]);
+    for (number, (what, nth)) in reads.enumerate() {
+        let ids: Arc<std::sync::Mutex<Vec<Id>>> = Arc::default();
+        let seen = ids.clone();
+        let answer = move |event: Event| {
+            seen.lock().unwrap().push(event.id);
+            std::future::ready(Outcome::Done(Vec::new()))
+        };
+        proxy.lose(what, "xreadgroup", nth);
+        let one = Subscription::new(format!("group{number}"), "one")
+            .streams([ACCOUNT.stream("created"), ACCOUNT.stream("updated")])
+            .concurrency(1);
+        let consumer = run(&store, one, Recorder { seen: Seen::default(), answer });
+        eventually("all is handled", || async { ids.lock().unwrap().len() >= appended.len() }).await;
+        consumer.stop().await;
+        assert_eq!(proxy.lost(), number + 1, "{what:?} {nth}");
+        let ids = ids.lock().unwrap();
+        let wrong = ids.iter().zip(&appended).find(|(handled, expected)| handled != expected);
+        assert_eq!((ids.len(), wrong), (appended.len(), None), "{what:?} {nth}");
+    }
+}
