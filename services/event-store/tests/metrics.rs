@@ -182,3 +182,30 @@ async fn a_group_is_told_with_its_lag_and_the_age_of_its_oldest_entry_and_what_i
     whole.stop().await;
     later.stop().await;
 }
+
+#[tokio::test]
+async fn the_time_of_a_handler_is_its_own_and_not_that_of_those_that_were_asked_with_it() {
+    let s = server().await;
+    let (store, told) = observed(&s).await;
+    for n in 0..3 {
+        let id = format!("a{n}");
+        store.append(vec![put("created", &id, 0), put("updated", &format!("b{n}"), 1)]).await.unwrap();
+    }
+    let answer = |event: Event| {
+        if event.action() == "updated" {
+            // Not a wait for something: the work of this handler.
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        std::future::ready(Outcome::Done(Vec::new()))
+    };
+    let both = subscription("slow").streams([ACCOUNT.stream("created"), ACCOUNT.stream("updated")]);
+    let running = run(&store, both, Recorder { seen: Seen::default(), answer });
+    eventually("all are told of", || async {
+        told.of("asked slow account_created") + told.of("asked slow account_updated") == 6
+    })
+    .await;
+    running.stop().await;
+    assert!(told.of("milliseconds slow account_updated") >= 600);
+    let quick = told.of("milliseconds slow account_created");
+    assert!(quick < 200, "three quick ones took {quick} ms");
+}

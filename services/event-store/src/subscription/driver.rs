@@ -28,7 +28,7 @@ const ROOM: usize = reader::BATCH * 4;
 /// Events looked at in one go.
 const LOOK: usize = 256;
 /// Events that one task asks about in turn.
-const TURN: usize = 64;
+const TURN: usize = 128;
 const WAKE_AGAIN: Duration = Duration::from_millis(10);
 const UPKEEP: Duration = Duration::from_secs(1);
 pub(super) async fn run(

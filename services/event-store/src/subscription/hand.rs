@@ -26,7 +26,8 @@ type Running = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
 /// What became of an event that was handed out.
 pub(super) enum Handled {
-    Ended(Job, Outcome),
+    /// With how long the handler took.
+    Ended(Job, Outcome, Duration),
     /// The handler waits for something.
     Waiting(Job, Running),
     /// It was not begun: there is no free hand.
@@ -39,21 +40,26 @@ pub(super) async fn several(
     jobs: Vec<(Place, Arc<Item>)>,
     hands: usize,
 ) -> Vec<Handled> {
-    let began = Instant::now();
+    let begin = Instant::now();
+    let mut now = begin;
     let mut free = hands;
     let mut asked = Vec::with_capacity(jobs.len());
     for (place, item) in jobs {
-        if free == 0 || (began.elapsed() > BUDGET && !asked.is_empty()) {
+        if free == 0 || (now - begin > BUDGET && !asked.is_empty()) {
             asked.push(Handled::Unbegun(place));
             continue;
         }
         let mut running = run(handler.clone(), item.clone());
-        let job = Job { place, item, began: Instant::now() };
-        match poll_fn(|cx| Poll::Ready(guarded(running.as_mut(), cx))).await {
+        let job = Job { place, item, began: now };
+        let polled = poll_fn(|cx| Poll::Ready(guarded(running.as_mut(), cx))).await;
+        // The end of one is the beginning of the next.
+        now = Instant::now();
+        match polled {
             Poll::Ready(outcome) => {
                 // Outputs are on their way until they are in the log.
                 free -= usize::from(matches!(&outcome, Outcome::Done(outputs) if !outputs.is_empty()));
-                asked.push(Handled::Ended(job, outcome));
+                let took = now - job.began;
+                asked.push(Handled::Ended(job, outcome, took));
             }
             Poll::Pending => {
                 free -= 1;
@@ -67,7 +73,8 @@ pub(super) async fn several(
 /// Carries on with one.
 pub(super) async fn carry_on(job: Job, mut running: Running) -> Vec<Handled> {
     let outcome = poll_fn(|cx| guarded(running.as_mut(), cx)).await;
-    vec![Handled::Ended(job, outcome)]
+    let took = job.began.elapsed();
+    vec![Handled::Ended(job, outcome, took)]
 }
 
 fn run(handler: Arc<impl Handler>, item: Arc<Item>) -> Running {

@@ -100,17 +100,17 @@ impl<H: Handler> Driver<H> {
     }
 
     fn handled(&mut self, handled: Handled) {
-        let (job, outcome) = match handled {
+        let (job, outcome, took) = match handled {
             Handled::Unbegun(place) => return self.inbox.put_back(place),
             Handled::Waiting(job, running) => {
                 self.hands -= 1;
                 self.tasks.spawn(async move { Step::Handled(hand::carry_on(job, running).await, 1) });
                 return;
             }
-            Handled::Ended(job, outcome) => (job, outcome),
+            Handled::Ended(job, outcome, took) => (job, outcome, took),
         };
-        let hand::Job { place, item, began } = job;
-        self.observation.took(place.1, began.elapsed());
+        let hand::Job { place, item, .. } = job;
+        self.observation.took(place.1, took);
         match outcome {
             Outcome::Done(outputs) => {
                 let (outputs, in_one_step) = self.group.derived(&item.event, outputs);
