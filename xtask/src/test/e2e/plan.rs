@@ -29,6 +29,7 @@ pub(super) const PROGRAMS: &[Program] = &[
     program("under_faults", 1),
     // Its operators are the only ones.
     program("life", 1),
+    program("repairs", 1),
     program("scaling", 1),
     program("keda", 1),
     program("shared", 1),
