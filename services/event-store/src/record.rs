@@ -8,7 +8,7 @@
 
 use crate::{Id, StreamName};
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// The last event of each stream on an ordering key.
 pub(crate) type Chain = BTreeMap<String, Id>;
@@ -126,17 +126,18 @@ impl After {
     /// What an entry says whose own ordering key is `own`; `None` when it says nothing that can be understood.
     pub(crate) fn parse(own: String, text: Option<String>) -> Option<Self> {
         let after = Self { own, text: text.unwrap_or_default() };
-        let lines = after.text.split('\n').skip(1);
-        if !lines.into_iter().all(|line| line.contains('\t')) {
-            return None;
+        let (chain, further) =
+            after.text.split_once('\n').map_or((&*after.text, None), |(c, f)| (c, Some(f)));
+        let mut right = links(&after.own, chain).all(|link| link.is_some());
+        if let Some(further) = further {
+            let mut keys = HashSet::from([after.own.as_str()]);
+            right &= further.split('\n').all(|line| {
+                line.split_once('\t').is_some_and(|(key, chain)| {
+                    keys.insert(key) && links(key, chain).all(|link| link.is_some())
+                })
+            });
         }
-        for (n, (key, chain)) in after.lines().enumerate() {
-            if after.keys().take(n).any(|earlier| earlier == key) || links(key, chain).any(|it| it.is_none())
-            {
-                return None;
-            }
-        }
-        Some(after)
+        right.then_some(after)
     }
 
     /// The entity's own ordering key.
@@ -230,6 +231,14 @@ mod tests {
         for text in ["x", "updated=1", "\nkey", "\nbare\tupdated=9-0", "\naccount/7\t", "\na/b\t\na/b\t"] {
             assert!(after("account/7", text).is_none(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn however_many_keys_an_entry_names_each_is_looked_at_once() {
+        let lines: Vec<String> = (0..300_000).map(|n| format!("\nkey/{n}\tcreated=1-{n}")).collect();
+        let lines = lines.concat();
+        assert_eq!(after("account/7", &lines).unwrap().keys().count(), 300_001);
+        assert!(after("account/7", &(lines + "\nkey/0\t")).is_none());
     }
 
     #[test]
