@@ -84,7 +84,7 @@ pub(super) async fn run(
 }
 
 /// A read that was asked for.
-pub(super) struct UnderWay {
+pub(super) struct Reading {
     streams: Vec<usize>,
     at_once: bool,
 }
@@ -119,7 +119,7 @@ pub(super) struct Driver<H> {
     pub(super) claiming: bool,
     pub(super) more_to_claim: bool,
     /// The reads that are under way, the first one first.
-    pub(super) reading: VecDeque<UnderWay>,
+    pub(super) reading: VecDeque<Reading>,
     /// Ends the read under way, because another stream has room.
     pub(super) waking: Option<AbortOnDropHandle<()>>,
     pub(super) waker: Waker,
@@ -201,9 +201,10 @@ impl<H: Handler> Driver<H> {
             }
         }
         if !streams.is_empty() || self.anew {
-            let request = Ask { streams: streams.clone(), at_once, seen: self.seen.clone(), anew: self.anew };
+            let anew = self.anew.then(|| self.seen.clone());
+            let request = Ask { streams: streams.clone(), at_once, anew };
             if ask.try_send(request).is_ok() {
-                self.reading.push_back(UnderWay { streams, at_once });
+                self.reading.push_back(Reading { streams, at_once });
                 self.anew = false;
             }
         }

@@ -1,6 +1,6 @@
 //! Ordering keys as numbers: what a consumer asks most often is which keys are occupied and how far they are, so each
-//! key is hashed once, when its event is read. The numbers are wide and begin at a secret of the process: no two keys
-//! have the same one. Pure.
+//! key is hashed once, when its event is read. The numbers are wide and begin at a secret of the process: that two
+//! keys have the same one is not to be expected in the life of a universe. Pure.
 
 use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
 use std::sync::LazyLock;

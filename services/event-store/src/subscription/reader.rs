@@ -21,11 +21,14 @@ use tracing::{info, warn};
 /// Entries a stream may answer in one read.
 pub(super) const BATCH: usize = 200;
 const BLOCK: Duration = Duration::from_secs(2);
-/// Reads that may be under way in a backlog: the server works on one, one is on the wire, one is decoded.
+/// Reads that the driver may ask for ahead of their answers in a backlog: the server works on one, one is on the wire, one is decoded.
 pub(super) const AHEAD: usize = 3;
 /// After an error; doubled with each further one, up to the cap.
 const PAUSE: Duration = Duration::from_millis(20);
 const PAUSE_CAP: Duration = Duration::from_secs(1);
+
+/// The highest id that this consumer was given, per stream of the subscription.
+pub(super) type Seen = Vec<Option<Id>>;
 
 /// What the driver wants to have read.
 pub(super) struct Ask {
@@ -33,10 +36,8 @@ pub(super) struct Ask {
     pub(super) streams: Vec<usize>,
     /// One of them may hold more: nobody waits for what is yet to come.
     pub(super) at_once: bool,
-    /// The highest id that this consumer was given, per stream of the subscription.
-    pub(super) seen: Vec<Option<Id>>,
-    /// Begin anew, as after an error.
-    pub(super) anew: bool,
+    /// Begin anew, as after an error, and go by these.
+    pub(super) anew: Option<Seen>,
 }
 
 /// New entries of one stream.
@@ -107,13 +108,16 @@ impl Reader {
         let mut under_way: VecDeque<UnderWay> = VecDeque::new();
         // What is to begin anew does so when nothing is under way.
         let mut anew: Option<Ask> = None;
+        let mut seen: Seen = vec![None; self.keys.len()];
         let (mut pause, mut open) = (PAUSE, true);
         loop {
             let read = if under_way.is_empty()
                 && let Some(ask) = anew.take()
             {
+                // Not those of the request: it may be older than the last read.
+                seen = ask.anew.unwrap_or(seen);
                 let begun = tokio::select! {
-                    begun = self.begin(&ask.seen) => begun,
+                    begun = self.begin(&seen) => begun,
                     () = answers.closed() => return,
                 };
                 begun.map(|(begun, read)| {
@@ -123,9 +127,9 @@ impl Reader {
             } else {
                 tokio::select! {
                     biased;
-                    ask = requests.recv(), if open && anew.is_none() && under_way.len() < AHEAD => {
+                    ask = requests.recv(), if open && anew.is_none() => {
                         match (ask, &connection) {
-                            (Some(ask), Some(connection)) if !ask.anew => {
+                            (Some(ask), Some(connection)) if ask.anew.is_none() => {
                                 let read = self.clone().read_new(connection.clone(), ask.streams, ask.at_once);
                                 under_way.push_back(AbortOnDropHandle::new(tokio::spawn(read)));
                             }
@@ -142,6 +146,12 @@ impl Reader {
                 connection = None;
                 Read::Failed(e.to_string())
             });
+            if let Read::New { batches, .. } = &read {
+                for batch in batches {
+                    let last = batch.entries.last().map(|(id, _)| *id);
+                    seen[batch.stream] = seen[batch.stream].max(last);
+                }
+            }
             let mut reads = vec![read];
             if connection.is_some() {
                 pause = PAUSE;
