@@ -10,9 +10,9 @@ pub(crate) mod sentinel;
 
 use crate::config::Config;
 use crate::error::{ConnectError, ConnectErrorKind};
+use cluster::Cluster;
 use master::{Master, Whereabouts};
 use redis::aio::{ConnectionLike, MultiplexedConnection};
-use redis::cluster_async::ClusterConnection;
 use redis::io::tcp::TcpSettings;
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionInfo, ErrorKind, IntoConnectionInfo, Pipeline, RedisError,
@@ -35,12 +35,7 @@ enum Link {
     /// One server, or the master that sentinels name.
     Master(Arc<Master>),
     /// The masters of a cluster. The cluster's client sends a command again on its own.
-    Cluster {
-        /// For commands.
-        shared: ClusterConnection,
-        /// Makes blocking connections.
-        nodes: Arc<cluster::Nodes>,
-    },
+    Cluster(Arc<Cluster>),
 }
 
 impl Connection {
@@ -58,7 +53,8 @@ impl Connection {
             ));
         }
         if is_cluster {
-            return Ok(Self { link: cluster::open(infos, config).await?, by_script: false });
+            let cluster = Cluster::open(infos, config).await?;
+            return Ok(Self { link: Link::Cluster(Arc::new(cluster)), by_script: false });
         }
         let response_timeout = config.response_timeout;
         Self::to_master(Whereabouts::Fixed { info: answering, response_timeout }).await
@@ -83,9 +79,7 @@ impl Connection {
     pub(crate) async fn at(&mut self, key: &str, command: &Cmd) -> RedisResult<Value> {
         let answer = match &mut self.link {
             Link::Master(master) => master.command(command).await?,
-            Link::Cluster { shared, .. } => {
-                shared.route_command(command.clone(), cluster::owner(key)).await?
-            }
+            Link::Cluster(cluster) => cluster.at(key, command).await?,
         };
         answer.extract_error()
     }
@@ -97,7 +91,7 @@ impl Connection {
     ) -> RedisResult<Vec<(String, RedisResult<Value>)>> {
         match &mut self.link {
             Link::Master(master) => named(master.name().await?, master.command(command).await),
-            Link::Cluster { shared, .. } => cluster::everywhere(shared, command).await,
+            Link::Cluster(cluster) => cluster.everywhere(command).await,
         }
     }
 
@@ -108,9 +102,7 @@ impl Connection {
     pub(crate) async fn blocking(&self, key: &str) -> RedisResult<MultiplexedConnection> {
         match &self.link {
             Link::Master(master) => master.blocking().await,
-            Link::Cluster { shared, nodes } => {
-                open_with(&nodes.of_slot(&mut shared.clone(), key).await?, &for_blocking()).await
-            }
+            Link::Cluster(cluster) => open_with(&cluster.master_of(key).await?, &for_blocking()).await,
         }
     }
 }
@@ -119,7 +111,7 @@ impl ConnectionLike for Connection {
     fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
         match &mut self.link {
             Link::Master(master) => Box::pin(master.command(command)),
-            Link::Cluster { shared, .. } => shared.req_packed_command(command),
+            Link::Cluster(cluster) => Box::pin(cluster.command(command)),
         }
     }
 
@@ -131,14 +123,15 @@ impl ConnectionLike for Connection {
     ) -> RedisFuture<'a, Vec<Value>> {
         match &mut self.link {
             Link::Master(master) => Box::pin(master.pipeline(pipeline, offset, count)),
-            Link::Cluster { shared, .. } => shared.req_packed_commands(pipeline, offset, count),
+            Link::Cluster(cluster) => Box::pin(cluster.pipeline(pipeline, offset, count)),
         }
     }
 
     fn get_db(&self) -> i64 {
         match &self.link {
             Link::Master(master) => master.db(),
-            Link::Cluster { shared, .. } => shared.get_db(),
+            // A cluster has this one only.
+            Link::Cluster(_) => 0,
         }
     }
 }
@@ -242,15 +235,20 @@ pub(crate) fn info_field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
     info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
 }
 
-/// May the same command succeed later? (The server is away, starting, full, read-only, has lost its
-/// functions, or hands a slot over.) Whoever is told "later" asks the server again, not the handler: a
-/// full server must not make a handler repeat what it did outside.
-pub(crate) fn is_passing(e: &RedisError) -> bool {
+/// Was there no connection, or did it break?
+fn is_broken(e: &RedisError) -> bool {
     e.is_io_error()
         || e.is_timeout()
         || e.is_connection_dropped()
         || e.is_connection_refusal()
         || e.kind() == ErrorKind::ClusterConnectionNotFound
+}
+
+/// May the same command succeed later? (The server is away, starting, full, read-only, has lost its
+/// functions, or hands a slot over.) Whoever is told "later" asks the server again, not the handler: a
+/// full server must not make a handler repeat what it did outside.
+pub(crate) fn is_passing(e: &RedisError) -> bool {
+    is_broken(e)
         || matches!(
             e.code(),
             Some(

@@ -3,64 +3,151 @@
 //! a replica, which may be behind.
 
 use super::address::Addresses;
-use super::{CONNECT_TIMEOUT, Link, invalid, nodelay, unavailable};
+use super::{CONNECT_TIMEOUT, invalid, is_broken, nodelay, unavailable};
 use crate::config::Config;
 use crate::error::ConnectError;
-use redis::aio::MultiplexedConnection;
-use redis::cluster::{ClusterClientBuilder, NodeAddress};
+use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::cluster::{ClusterClient, ClusterClientBuilder, NodeAddress};
 use redis::cluster_async::ClusterConnection;
 use redis::cluster_routing::{
     MultipleNodeRoutingInfo, Route, RoutingInfo, SingleNodeRoutingInfo, Slot, SlotAddr,
 };
-use redis::{Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, RedisError, RedisResult, Value};
+use redis::{Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, Pipeline, RedisError, RedisResult, Value};
 use std::ops::RangeInclusive;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// The cluster's client sends again so often by itself; what takes longer (a failover) is for the
 /// caller's deadline.
 const RETRIES: u32 = 4;
 const RETRY_MS: (u64, u64) = (20, 300);
+/// A client is replaced no sooner than this after the one before it.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// The cluster's client as it is now, and how another one is made. A client looks for the slots at the nodes
+/// that it knows and at no others: one that could reach none of them for a moment knows none any more, and one
+/// whose nodes all got other addresses asks the old ones for ever. So a client that did not reach a node is
+/// replaced by one that begins with the nodes of the configuration; it serves until that one is there.
+pub(crate) struct Cluster {
+    client: ClusterClient,
+    current: Mutex<Current>,
+    /// When the current one was opened, or another one could not be. Held while one is opened.
+    opened: tokio::sync::Mutex<Instant>,
+    nodes: Nodes,
+}
+
+#[derive(Clone)]
+struct Current {
+    open: ClusterConnection,
+    number: u64,
+}
 
 /// How the nodes are reached.
-pub(crate) struct Nodes(Addresses);
+pub(super) struct Nodes(Addresses);
 
-pub(super) async fn open(infos: Vec<ConnectionInfo>, config: &Config) -> Result<Link, ConnectError> {
-    let Some(first) = infos.first().cloned() else { return Err(invalid("no node is named")) };
-    let nodes = Nodes::new(first, config)?;
-    let client = ClusterClientBuilder::new(infos)
-        .tcp_settings(nodelay())
-        .connection_timeout(CONNECT_TIMEOUT)
-        .response_timeout(config.response_timeout)
-        .retries(RETRIES)
-        .min_retry_wait(RETRY_MS.0)
-        .max_retry_wait(RETRY_MS.1)
-        .node_address_map(nodes.0.differing().clone())
-        .build()
-        .map_err(invalid)?;
-    let shared = client.get_async_connection().await.map_err(unavailable)?;
-    Ok(Link::Cluster { shared, nodes: Arc::new(nodes) })
-}
+impl Cluster {
+    pub(super) async fn open(infos: Vec<ConnectionInfo>, config: &Config) -> Result<Self, ConnectError> {
+        let Some(first) = infos.first().cloned() else { return Err(invalid("no node is named")) };
+        let nodes = Nodes::new(first, config)?;
+        let client = ClusterClientBuilder::new(infos)
+            .tcp_settings(nodelay())
+            .connection_timeout(CONNECT_TIMEOUT)
+            .response_timeout(config.response_timeout)
+            .retries(RETRIES)
+            .min_retry_wait(RETRY_MS.0)
+            .max_retry_wait(RETRY_MS.1)
+            .node_address_map(nodes.0.differing().clone())
+            .build()
+            .map_err(invalid)?;
+        let open = client.get_async_connection().await.map_err(unavailable)?;
+        let current = Mutex::new(Current { open, number: 0 });
+        Ok(Self { client, current, opened: tokio::sync::Mutex::new(Instant::now()), nodes })
+    }
 
-/// To the master of the key's slot.
-pub(super) fn owner(key: &str) -> RoutingInfo {
-    RoutingInfo::SingleNode(SingleNodeRoutingInfo::SpecificNode(Route::with_key(key, SlotAddr::Master)))
-}
+    fn slot(&self) -> MutexGuard<'_, Current> {
+        // Nobody panics while holding it.
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 
-/// The answers of all masters, also those that are errors.
-pub(super) async fn everywhere(
-    shared: &mut ClusterConnection,
-    command: &Cmd,
-) -> RedisResult<Vec<(String, RedisResult<Value>)>> {
-    // Without a policy the client collects every answer; with one it would stop at the first error
-    // and leave other masters unasked.
-    let routing = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
-    let Value::Map(answers) = shared.route_command(command.clone(), routing).await? else {
-        return Err((ErrorKind::UnexpectedReturnType, "no answers by master").into());
-    };
-    answers
-        .into_iter()
-        .map(|(name, value)| Ok((redis::from_redis_value(name)?, value.extract_error())))
-        .collect()
+    fn current(&self) -> Current {
+        self.slot().clone()
+    }
+
+    /// Sends a command to the master of its key's slot.
+    pub(super) async fn command(self: &Arc<Self>, command: &Cmd) -> RedisResult<Value> {
+        let mut current = self.current();
+        let answer = current.open.req_packed_command(command).await;
+        self.seen(current.number, answer)
+    }
+
+    /// Sends several commands to the master of their keys' slot.
+    pub(super) async fn pipeline(
+        self: &Arc<Self>,
+        pipeline: &Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisResult<Vec<Value>> {
+        let mut current = self.current();
+        let answers = current.open.req_packed_commands(pipeline, offset, count).await;
+        self.seen(current.number, answers)
+    }
+
+    /// Sends a command that names no key to the master of this key's slot.
+    pub(super) async fn at(self: &Arc<Self>, key: &str, command: &Cmd) -> RedisResult<Value> {
+        let master = SingleNodeRoutingInfo::SpecificNode(Route::with_key(key, SlotAddr::Master));
+        self.routed(command, RoutingInfo::SingleNode(master)).await
+    }
+
+    /// The answers of all masters, also those that are errors.
+    pub(super) async fn everywhere(
+        self: &Arc<Self>,
+        command: &Cmd,
+    ) -> RedisResult<Vec<(String, RedisResult<Value>)>> {
+        // Without a policy the client collects every answer; with one it would stop at the first error
+        // and leave other masters unasked.
+        let masters = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
+        let Value::Map(answers) = self.routed(command, masters).await? else {
+            return Err((ErrorKind::UnexpectedReturnType, "no answers by master").into());
+        };
+        answers
+            .into_iter()
+            .map(|(name, value)| Ok((redis::from_redis_value(name)?, value.extract_error())))
+            .collect()
+    }
+
+    async fn routed(self: &Arc<Self>, command: &Cmd, routing: RoutingInfo) -> RedisResult<Value> {
+        let mut current = self.current();
+        let answer = current.open.route_command(command.clone(), routing).await;
+        self.seen(current.number, answer)
+    }
+
+    /// Where the master of the key's slot is now, by its own word.
+    pub(super) async fn master_of(self: &Arc<Self>, key: &str) -> RedisResult<ConnectionInfo> {
+        let slots = self.at(key, redis::cmd("CLUSTER").arg("SLOTS")).await?;
+        let (host, port) = master_of(&slots, Slot::for_key(key)).ok_or_else(|| unknown(key))?;
+        self.nodes.reach(host, port).ok_or_else(|| unknown(key))
+    }
+
+    /// Whoever did not reach a node with this client sees to it that there is another one soon.
+    fn seen<T>(self: &Arc<Self>, number: u64, answer: RedisResult<T>) -> RedisResult<T> {
+        if answer.as_ref().is_err_and(is_broken) {
+            tokio::spawn(self.clone().replace(number));
+        }
+        answer
+    }
+
+    async fn replace(self: Arc<Self>, number: u64) {
+        // Who comes while one is being opened gets that one.
+        let Ok(mut opened) = self.opened.try_lock() else { return };
+        if self.slot().number != number || opened.elapsed() < PAUSE {
+            return;
+        }
+        match self.client.get_async_connection().await {
+            Ok(open) => *self.slot() = Current { open, number: number + 1 },
+            Err(e) => tracing::debug!(error = %e, "none of the cluster's nodes in the configuration answers"),
+        }
+        *opened = Instant::now();
+    }
 }
 
 impl Nodes {
@@ -76,17 +163,6 @@ impl Nodes {
         masters.sort();
         masters.dedup();
         masters.into_iter().map(|(host, port)| self.reach(host, port).ok_or_else(|| unknown(""))).collect()
-    }
-
-    /// Where the master of the key's slot is now, by its own word.
-    pub(super) async fn of_slot(
-        &self,
-        shared: &mut ClusterConnection,
-        key: &str,
-    ) -> RedisResult<ConnectionInfo> {
-        let slots = shared.route_command(redis::cmd("CLUSTER").arg("SLOTS").clone(), owner(key)).await?;
-        let (host, port) = master_of(&slots, Slot::for_key(key)).ok_or_else(|| unknown(key))?;
-        self.reach(host, port).ok_or_else(|| unknown(key))
     }
 
     /// How the node that says to be there is reached. One without a name for itself is where it was

@@ -4,7 +4,7 @@
 //! something else that answers in its place are over at some time, and nobody restarts the program for it.
 
 use super::sentinel::Sentinels;
-use super::{for_blocking, gone, open_with, ordinary, unavailable};
+use super::{for_blocking, gone, is_broken, open_with, ordinary, unavailable};
 use crate::error::ConnectError;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::{Cmd, ConnectionInfo, Pipeline, RedisError, RedisResult, Value};
@@ -174,10 +174,7 @@ fn refuses(answer: &Value) -> bool {
 
 /// Is the connection broken, or its server no master any more?
 fn is_lost(e: &RedisError) -> bool {
-    e.is_io_error()
-        || e.is_timeout()
-        || e.is_connection_dropped()
-        || e.is_connection_refusal()
+    is_broken(e)
         || e.is_unrecoverable_error()
         || matches!(e.code(), Some("READONLY" | "MASTERDOWN" | "UNBLOCKED"))
 }

@@ -8,7 +8,7 @@ mod outputs;
 #[path = "../support/mod.rs"]
 mod support;
 
-use event_store::testing::{Cluster, Lost, Proxy, Redis, Server as Running, Setup};
+use event_store::testing::{Cluster, Line, Lost, Proxy, Redis, Server as Running, Setup};
 use event_store::{
     AppendErrorKind, Config, ConnectErrorKind, Durability, Event, EventStore, Id, Layout, NewEvent, Outcome,
     Subscription, Uuid,

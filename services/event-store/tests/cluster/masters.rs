@@ -148,3 +148,26 @@ async fn a_master_that_has_not_the_functions_gets_them_when_it_is_first_asked() 
     cluster(&mut s).move_slot_of(STREAM, to, Duration::ZERO);
     assert_eq!(s.store.append(vec![put("updated", "a", 2)]).await.unwrap()[0].version, 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_works_again_though_its_client_lost_every_node_while_it_asked_for_their_slots() {
+    let mut s = start(Setup::Cluster).await;
+    let nodes = cluster(&mut s);
+    let names: Vec<String> = nodes.nodes().iter().map(|node| format!("127.0.0.1:{}", node.port())).collect();
+    let (proxies, config) = behind_proxies(nodes, &names).await;
+    let store = EventStore::connect(config.append_deadline(Duration::from_millis(500))).await.unwrap();
+    store.append(vec![put("created", "a", 1)]).await.unwrap();
+    // All that is left is a line to a node that sends elsewhere, and it ends when the slots have come over it.
+    let left = (nodes.owner_of(STREAM) + 1) % 3;
+    proxies[left].lose(Lost::Command, "ping", 1);
+    for (number, proxy) in proxies.iter().enumerate() {
+        proxy.set(Line::Refusing);
+        if number != left {
+            proxy.cut();
+        }
+    }
+    let away = store.append(vec![put("updated", "a", 2)]).await.unwrap_err();
+    assert_eq!((away.kind(), proxies[left].lost()), (AppendErrorKind::Unavailable, 1), "{away}");
+    proxies.iter().for_each(|proxy| proxy.set(Line::Good));
+    eventually("appended", || async { store.append(vec![put("updated", "a", 2)]).await.is_ok() }).await;
+}
