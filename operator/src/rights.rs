@@ -146,7 +146,7 @@ pub fn of_service(service: Service) -> Option<String> {
 /// The rules of the two users that are no services.
 #[must_use]
 pub fn of_people() -> [(&'static str, &'static str); 2] {
-    [(ADMIN, "~* &* +@all"), (READER, "-@all %R~* +@read -@dangerous +info +ping +time")]
+    [(ADMIN, "~* &* +@all"), (READER, "-@all %R~* +@read -@dangerous +bgrewriteaof +info +ping +time")]
 }
 
 fn patterns(permission: &str, keys: &[String]) -> String {

@@ -303,9 +303,14 @@ async fn the_reader_reads_and_nobody_comes_in_without_a_password() {
     let password = &shop.secret[&passwords::key(READER, &shop.edition)];
     let mut reader =
         connect(&format!("redis://{READER}:{password}@127.0.0.1:{}", shop.redis.port())).await.unwrap();
-    for command in
-        ["PING", "INFO", "TYPE customer_ids", "SMEMBERS customer_ids", "XRANGE events:order_created - +"]
-    {
+    for command in [
+        "PING",
+        "INFO",
+        "TYPE customer_ids",
+        "SMEMBERS customer_ids",
+        "XRANGE events:order_created - +",
+        "BGREWRITEAOF",
+    ] {
         ask(&mut reader, command).await.unwrap();
     }
     for command in

@@ -3,7 +3,7 @@
 use super::process::Process;
 use crate::schedule::Fsync;
 use anyhow::{Context, Result, bail};
-use event_store::testing::Clock;
+use event_store::testing::{Clock, write_file_anew};
 use redis::aio::MultiplexedConnection;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -51,7 +51,10 @@ impl Redis {
         command.push("redis-server");
         let log = self.folder.join("redis.log");
         self.process = Some(Process::start("redis-server", &command, &args, &[], &log)?);
-        self.until_it_answers().await
+        self.until_it_answers().await?;
+        // What the last end left of a transaction at the end of the file must not come back.
+        tokio::task::block_in_place(|| write_file_anew(&self.url()))
+            .context("write the append-only file anew")
     }
 
     async fn until_it_answers(&mut self) -> Result<()> {

@@ -178,17 +178,25 @@ fn arguments(shop: &ValidShop) -> Vec<String> {
     .collect()
 }
 
-/// While Redis loads its data it answers `LOADING`: it is alive, since a restart would begin the loading again,
-/// but not ready, which `-e` turns into a failure.
+/// Loading the data may take so long, seconds.
+const LOADED_WITHIN: i32 = 3600;
+
+/// A start ends when Redis has loaded its data and writes its file anew: it leaves what a crash has cut of a
+/// transaction at the end of the file, and would carry it out at its next start. Nobody is let in before. While it
+/// loads it answers `LOADING`, which `-e` turns into a failure: it is not ready, but alive, since a restart would
+/// begin the loading again.
 fn probes() -> Probes {
     let run = |command: &[&str]| Probe {
         exec: Some(ExecAction { command: Some(command.iter().map(|&word| word.to_owned()).collect()) }),
         ..Probe::default()
     };
-    Probes::new(
+    let probes = Probes::new(
         &run(&["redis-cli", "--user", READER, "ping"]),
         &run(&["redis-cli", "--user", READER, "-e", "ping"]),
         Rhythm { period: 5, timeout: 5, failures: 2 },
         Rhythm { period: 10, timeout: 10, failures: 6 },
-    )
+    );
+    let started = run(&["redis-cli", "--user", READER, "-e", "bgrewriteaof"]);
+    let startup = Probe { exec: started.exec, failure_threshold: Some(LOADED_WITHIN), ..probes.startup };
+    Probes { startup, ..probes }
 }

@@ -201,6 +201,10 @@ fn redis_keeps_every_event() {
     {
         assert!(arguments.contains(expected), "{arguments}");
     }
+    let started = container.startup_probe.as_ref().unwrap();
+    let command = started.exec.as_ref().unwrap().command.as_ref().unwrap().join(" ");
+    assert_eq!(command, "redis-cli --user reader -e bgrewriteaof", "what a crash has cut must not come back");
+    assert_eq!(started.failure_threshold, Some(3600), "loading much data takes its time");
     assert_eq!(container.volume_mounts.as_ref().unwrap()[0].mount_path, "/data");
     let claim = &set.volume_claim_templates.as_ref().unwrap()[0];
     assert_eq!(claim.metadata.name.as_deref(), Some("data"));

@@ -190,6 +190,15 @@ fn persistence(f: &mut Findings<'_>, facts: &Facts) {
             ),
             None => f.add(Severity::Info, "appendfsync", "appendfsync is unknown: CONFIG GET is denied", ""),
         }
+        if info.number("aof_rewrites") == Some(0) {
+            f.add(
+                Severity::Info,
+                "restart",
+                "the append-only file was not written anew since the server started: what a crash has left of an append \
+                 there is carried out at its next start",
+                "BGREWRITEAOF after each start",
+            );
+        }
     } else if info.get("aof_enabled").is_some() {
         let kept = match setting("save") {
             Some("") => "nothing is kept on disk: every event is lost when the server ends",
@@ -298,6 +307,7 @@ mod tests {
             ("role:slave\nmaster_host:a\nmaster_port:1", Severity::Refuse, "role"),
             ("cluster_enabled:1", Severity::Refuse, "layout"),
             ("aof_enabled:0", Severity::Warn, "persistence"),
+            ("aof_rewrites:0", Severity::Info, "restart"),
             ("aof_last_write_status:err", Severity::Warn, "disk"),
             ("used_memory:95\nmaxmemory:100", Severity::Warn, "maxmemory"),
             ("connected_clients:95\nmaxclients:100", Severity::Warn, "maxclients"),

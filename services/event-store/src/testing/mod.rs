@@ -14,7 +14,7 @@ mod setup;
 pub use clock::Clock;
 pub use cluster::Cluster;
 pub use proxy::{Line, Lost, Proxy};
-pub use redis::{PROGRAM, Redis, free_port};
+pub use redis::{PROGRAM, Redis, free_port, write_file_anew};
 pub use sentinels::Sentinels;
 pub use setup::{LAYOUT, Server, Setup};
 

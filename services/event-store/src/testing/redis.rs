@@ -109,13 +109,18 @@ impl Redis {
         let _ = self.server.wait();
     }
 
-    /// Starts a killed server again on its data.
+    /// Starts a killed server again on its data, and lets it write its file anew (see [`write_file_anew`]).
     ///
     /// # Panics
     /// As [`Redis::start`].
     pub fn restart(&mut self) {
         self.server = spawn(self.port, self.folder.path(), &self.settings, &self.environment);
         started(self.wait_for_answer());
+        match write_file_anew(&self.url()) {
+            // A server with users: who made them sees to it.
+            Err(error) if error.code() == Some("NOAUTH") => {}
+            written => written.unwrap_or_else(|error| panic!("redis-server on port {}: {error}", self.port)),
+        }
     }
 
     /// Stops the server where it is, as a machine that hangs, until [`Redis::resume`].
@@ -230,6 +235,34 @@ pub(super) fn wait(what: &str, mut so: impl FnMut() -> bool) {
 
 fn started<T>(result: Result<T, String>) -> T {
     result.unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Lets a server write its append-only file anew, and waits for it. Whoever starts Redis after a crash does that:
+/// it leaves what a crash has cut of a transaction at the end of the file, and carries it out at its next start, with
+/// what was appended behind it.
+///
+/// # Errors
+/// When the server is away, or the user may not.
+///
+/// # Panics
+/// When it takes too long.
+pub fn write_file_anew(url: &str) -> redis::RedisResult<()> {
+    let info = || ask::<String>(url, redis::cmd("INFO").arg("persistence"));
+    if info()?.contains("aof_enabled:0") {
+        return Ok(());
+    }
+    let rewrite = || ask::<()>(url, &redis::cmd("BGREWRITEAOF"));
+    let mut begun = rewrite();
+    wait("the append-only file is written anew", || {
+        if begun.as_ref().is_err_and(|error| error.to_string().contains("already in progress")) {
+            // That one may have begun before all was there.
+            begun = rewrite();
+            return false;
+        }
+        let under_way = ["aof_rewrite_in_progress:1", "aof_rewrite_scheduled:1"];
+        begun.is_err() || info().is_ok_and(|info| !under_way.iter().any(|line| info.contains(line)))
+    });
+    begun
 }
 
 /// A port that nobody listens on now, and that this program has not been given before: its other tests

@@ -168,6 +168,8 @@ async fn a_store_works_again_though_its_client_lost_every_node_while_it_asked_fo
     }
     let away = store.append(vec![put("updated", "a", 2)]).await.unwrap_err();
     assert_eq!((away.kind(), proxies[left].lost()), (AppendErrorKind::Unavailable, 1), "{away}");
-    proxies.iter().for_each(|proxy| proxy.set(Line::Good));
+    for proxy in &proxies {
+        proxy.set(Line::Good);
+    }
     eventually("appended", || async { store.append(vec![put("updated", "a", 2)]).await.is_ok() }).await;
 }
