@@ -205,6 +205,8 @@ async fn redis_pod_deleted_in_the_middle_keeps_its_data_and_the_flow_goes_on() -
         })
         .await?;
         shop.ready(READY_WITHIN).await?;
+        let persistence = shop.redis_as("admin", &["INFO", "persistence"]).await?;
+        ensure!(!persistence.contains("aof_rewrites:0"), "its file is as the crash left it: {persistence}");
 
         eventually("the data is there", SOON, async || {
             let now: Vec<Order> = client.get("/orders").await?;
