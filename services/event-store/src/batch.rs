@@ -77,10 +77,13 @@ impl Batch {
             words.event(event, event_id, superseded[index]).map_err(|message| invalid(index, message))?;
         }
         let mut args = Words::default();
-        args.push_number(events.len() as u64);
-        args.push_number(words.keys.len() as u64);
-        args.push_number(words.args.len() as u64 + 4);
-        args.push_number(words.records.len() as u64);
+        args.push_display(format_args!(
+            "{} {} {} {}",
+            events.len(),
+            words.keys.len(),
+            words.args.len() + 1,
+            words.records.len()
+        ));
         args.extend(&words.args);
         Ok(Self { clock: layout.clock(family), records: words.records, keys: words.keys, args, ids })
     }
@@ -210,7 +213,7 @@ impl Laid {
         }
         let further = further_fields(event, &fields);
         self.args.push(format!("{} {} {}", others.len(), 2 * further.len(), event.schema));
-        self.args.push(record::name_on(&own, &stream).as_bytes());
+        self.args.push_parts(record::link_on(&own, &stream).each_ref().map(|part| part.as_bytes()));
         self.args.push(event_id.hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes());
         self.args.push_number(number_of(event_id));
         match event.expected {
@@ -222,7 +225,7 @@ impl Laid {
         self.args.push(body);
         for key in &others {
             self.args.push(key);
-            self.args.push(record::name_on(key, &stream).as_bytes());
+            self.args.push_parts(record::link_on(key, &stream).each_ref().map(|part| part.as_bytes()));
         }
         for (name, value) in further {
             self.args.push(name);

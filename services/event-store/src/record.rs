@@ -70,8 +70,13 @@ impl Record {
     }
 }
 
+/// What a stream's entry in the chain of a key begins with, in parts; its id follows.
+pub(crate) fn link_on<'a>(key: &str, stream: &'a StreamName) -> [Cow<'a, str>; 3] {
+    [Cow::Borrowed(" "), name_on(key, stream), Cow::Borrowed("=")]
+}
+
 /// The name of a stream in the chain of a key: the action alone within the family that the key begins with.
-pub(crate) fn name_on<'a>(key: &str, stream: &'a StreamName) -> Cow<'a, str> {
+fn name_on<'a>(key: &str, stream: &'a StreamName) -> Cow<'a, str> {
     match key.split_once('/') {
         Some((kind, _)) if kind == stream.family => Cow::Borrowed(&stream.action),
         _ => Cow::Owned(stream.to_string()),

@@ -1,6 +1,7 @@
 //! Keys and arguments of a call in one buffer: a batch has dozens, and a string for each would cost
 //! more than sending them.
 
+use crate::Id;
 use redis::{RedisWrite, ToRedisArgs};
 use std::fmt::Display;
 use std::io::Write;
@@ -18,7 +19,24 @@ impl Words {
         self.ends.push(self.bytes.len());
     }
 
+    /// A word in parts.
+    pub(crate) fn push_parts(&mut self, parts: impl IntoIterator<Item: AsRef<[u8]>>) {
+        parts.into_iter().for_each(|part| self.bytes.extend_from_slice(part.as_ref()));
+        self.ends.push(self.bytes.len());
+    }
+
     pub(crate) fn push_number(&mut self, number: u64) {
+        self.write_number(number);
+        self.ends.push(self.bytes.len());
+    }
+
+    pub(crate) fn push_id(&mut self, id: Id) {
+        self.write_number(id.ms);
+        self.bytes.push(b'-');
+        self.push_number(id.seq);
+    }
+
+    fn write_number(&mut self, number: u64) {
         let (mut digits, mut from, mut rest) = ([0; 20], 20, number);
         loop {
             from -= 1;
@@ -28,7 +46,7 @@ impl Words {
                 break;
             }
         }
-        self.push(&digits[from..]);
+        self.bytes.extend_from_slice(&digits[from..]);
     }
 
     /// A word as it is displayed.
@@ -87,10 +105,13 @@ mod tests {
         words.push_number(0);
         words.push_number(u64::MAX);
         words.push_display(format_args!("{}-{}", 1, 2));
+        words.push_id(Id::new(1_548_699_678_802, 91));
+        words.push_parts(["x", "", " y"]);
         let mut all = Words::from_iter(["first"]);
         all.extend(&words);
         let texts: Vec<&[u8]> = all.iter().collect();
-        assert_eq!(texts, [&b"first"[..], b"a", b"", b"b c", b"0", b"18446744073709551615", b"1-2"]);
-        assert_eq!((all.len(), all.num_of_args()), (7, 7));
+        let words = ["first", "a", "", "b c", "0", "18446744073709551615", "1-2", "1548699678802-91", "x y"];
+        assert_eq!(texts, words.map(str::as_bytes));
+        assert_eq!((all.len(), all.num_of_args()), (9, 9));
     }
 }

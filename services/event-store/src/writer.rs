@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 /// Calls under way at a time: while the server works on one, the next is on its way.
-const CALLS: usize = 2;
+const CALLS: usize = 3;
 /// Bounds of one call, so that it holds the server up for about a millisecond at most.
 const EVENTS: usize = 128;
 const BYTES: usize = 256 * 1024;

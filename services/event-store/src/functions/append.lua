@@ -8,7 +8,7 @@
 local function open_call(clock, window)
   local time = run('TIME')
   local call = {
-    clock = clock, types = {}, streams = {}, records = {}, fields = {}, listed = {}, buckets = {}, at = {}, events = 0,
+    clock = clock, types = {}, streams = {}, records = {}, listed = {}, buckets = {}, events = 0,
     now_ms = tonumber(time[1]) * 1000 + floor(tonumber(time[2]) / 1000), now_seq = tonumber(time[2]) % 1000,
   }
   local ms, seq = match(run('GET', clock) or '0-0', '^(%d+)%-(%d+)$')
@@ -59,18 +59,22 @@ local function refuses(call, stream)
   call.streams[stream] = true
 end
 
+-- What a record begins with, '<version><state>[@<last>]'.
+local beginning_of = once(function(word)
+  local version, state, last = match(word, '^(%d+)([lr-])(%S*)$')
+  return version and { version = tonumber(version), state = state, last = last }
+end)
+
 -- The record of an ordering key, '<version><state>[@<last>] <stream>=<id> …': the last event of each
 -- stream on that key, the newest first. State: l live, r removed, - no entity. `last` is the entity's own
--- last event where that is not the first of them.
+-- last event where that is not the first of them. A key that has none begins with '0-'.
 local function parsed(text)
-  local version, state, last, chain = '0', '-', '', ''
-  if text then
-    version, state, last, chain = match(text, '^(%d+)([lr-])(%S*)(.*)$')
-    if not version then return nil end
-  end
-  -- With room for all that is ever noted of it.
-  return { version = tonumber(version), state = state, last = last, chain = chain, listed = state == 'l',
-    plan = false, planned = false, live = false, moved = false }
+  local space = find(text, ' ', 1, true)
+  local beginning = beginning_of(space and sub(text, 1, space - 1) or text)
+  if not beginning then return nil end
+  -- With the two of a plan it has eight fields: one more would double the table.
+  return { version = beginning.version, state = beginning.state, last = beginning.last,
+    chain = space and sub(text, space) or '', moved = false, fields = false }
 end
 
 -- The record as it is kept.
@@ -84,7 +88,7 @@ local function record_of(records, key)
   if r then return r end
   local text = try('GET', key)
   if type(text) == 'table' then return nil end
-  r = parsed(text)
+  r = parsed(text or '0-')
   records[key] = r
   return r
 end
@@ -100,27 +104,25 @@ local function fetch_records(records, keys, from, to)
       if text then records[keys[j]] = parsed(text) else missing[#missing + 1] = keys[j] end
     end
     if #missing > 0 and run('EXISTS', unpack(missing)) == 0 then
-      for _, key in ipairs(missing) do records[key] = parsed(false) end
+      for _, key in ipairs(missing) do records[key] = parsed('0-') end
     end
   end
 end
 
-local link_of = once(function(name) return ' ' .. name .. '=' end)
-
-local function moved_on(chain, name, id)
-  local link = link_of(name)
+-- A stream's link in a chain, ' <name>=', with this id, and behind it the chain without the one that it had.
+local function moved_on(chain, link, id)
   local from = find(chain, link, 1, true)
-  if from then
-    local to = find(chain, ' ', from + 1, true)
-    chain = sub(chain, 1, from - 1) .. (to and sub(chain, to) or '')
-  end
-  return link .. id .. chain
+  if not from then return link .. id .. chain end
+  local to = find(chain, ' ', from + 1, true)
+  local rest = to and sub(chain, to) or ''
+  if from == 1 then return link .. id .. rest end
+  return link .. id .. sub(chain, 1, from - 1) .. rest
 end
 
 -- An event on a further key of the entity of another.
-local function move_other(other, name, id)
+local function move_other(other, link, id)
   if other.last == '' and other.version > 0 then other.last = '@' .. match(other.chain, '^ (%S+)') end
-  other.chain, other.moved = moved_on(other.chain, name, id), true
+  other.chain, other.moved = moved_on(other.chain, link, id), true
 end
 
 -- Event ids are remembered in buckets, as numbers with the generation as their last digit; the digit
@@ -135,22 +137,20 @@ local function forget(call, bucket)
   run('PEXPIREAT', bucket, call.forget_at)
 end
 
--- Asks which of these numbers the bucket knows.
+-- Asks which of its numbers the bucket knows. They stand among its members twice, as of this generation and, behind
+-- that, as of the one before; the first member is the generation's digit alone.
 local function ask(call, key, bucket)
-  local members, numbers = { call.digit }, bucket.numbers
-  for i, number in ipairs(numbers) do
-    members[2 * i], members[2 * i + 1] = number .. call.digit, number .. call.before
-  end
-  for from = 1, #members, CHUNK do
-    local seen = try('SMISMEMBER', key, unpack(members, from, min(from + CHUNK - 1, #members)))
+  local members, count = bucket.members, bucket.count
+  for from = 1, count, CHUNK do
+    local seen = try('SMISMEMBER', key, unpack(members, from, min(from + CHUNK - 1, count)))
     if seen.err then
       bucket.wrong = true
       return
     end
-    for i, is_known in ipairs(seen) do
-      if is_known == 1 then
-        local member = from + i - 1
-        if member == 1 then bucket.swept = true else bucket.known[numbers[floor(member / 2)]] = true end
+    for i = 1, #seen do
+      if seen[i] == 1 then
+        local place = from + i - 1
+        if place == 1 then bucket.swept = true else bucket.known[members[place - place % 2]] = true end
       end
     end
   end
@@ -158,8 +158,8 @@ end
 
 -- How an event is laid out, from the cursors k, a and r on:
 -- keys: stream, bucket of event ids, those of the cache. records: the key's, further keys'….
--- args: its form, stream's name on the key, event id, its number in the bucket, expected (* any, 0 none,
--- + exists, n exactly), entity, per further key its text and the stream's name on it, names and values
+-- args: its form, stream's link on the key, event id, its number in the bucket, expected (* any, 0 none,
+-- + exists, n exactly), entity, per further key its text and the stream's link on it, names and values
 -- of further fields, those of the cache.
 -- The form is '<number of further keys> <number of further fields> <schema>'.
 local form_of = once(function(word)
@@ -170,30 +170,41 @@ local form_of = once(function(word)
   return form
 end)
 
--- Finds where the events of a batch stand, four things each in call.at: key, arg, record, form. The batch:
--- number of events, of keys, of args (these four included) and of records, then the events. Answers the
--- batch's plan, its first and last event in the call, and the cursors behind it.
+-- Before the events of a batch stands '<number of events> <of keys> <of args, this one included> <of records>'.
+local head_of = once(function(word)
+  local events, keys, args, records = match(word, '^(%d+) (%d+) (%d+) (%d+)$')
+  return { events = tonumber(events), keys = tonumber(keys), args = tonumber(args), records = tonumber(records) }
+end)
+
+-- Of each event of a call, by its number there: its cursors, its form, the shape of its cache, its bucket and what
+-- stands for its id there; and when it is appended its id in the log and its version. A batch goes by the number of its first
+-- event, which has that of the last one here. They are kept for their memory: a call overwrites what another left.
+local key_at, arg_at, record_at, form_at, shape_at, bucket_at, member_at = {}, {}, {}, {}, {}, {}, {}
+local last_at, id_at, version_at = {}, {}, {}
+
+-- Finds where the events of a batch stand. Answers the batch, and the cursors behind it.
 local function places(call, keys, k, args, a, r)
-  local count, at, buckets, n = tonumber(args[a]), call.at, call.buckets, 4 * call.events
-  local plan = { call.events + 1, call.events + count }
-  local behind_k, behind_a, behind_r = k + tonumber(args[a + 1]), a + tonumber(args[a + 2]), r + tonumber(args[a + 3])
-  call.events, a = plan[2], a + 4
-  for i = 1, count do
-    local form, key = form_of(args[a]), keys[k + 1]
-    at[n + 1], at[n + 2], at[n + 3], at[n + 4], n = k, a, r, form, n + 4
+  local head, buckets, batch = head_of(args[a]), call.buckets, call.events + 1
+  local behind_k, behind_a, behind_r = k + head.keys, a + head.args, r + head.records
+  local last = call.events + head.events
+  call.events, last_at[batch], a = last, last, a + 1
+  for n = batch, last do
+    local form, key, number = form_of(args[a]), keys[k + 1], args[a + 3]
+    local shape, member = shape_of(args[a + form.cache]), number .. call.digit
+    key_at[n], arg_at[n], record_at[n], form_at[n], shape_at[n], member_at[n] = k, a, r, form, shape, member
     local bucket = buckets[key]
     if not bucket then
-      bucket = { numbers = {}, known = {}, new = {} }
+      bucket = { members = { call.digit }, count = 1, known = {}, new = {} }
       buckets[key] = bucket
     end
-    local numbers = bucket.numbers
-    numbers[#numbers + 1] = args[a + 3]
-    if i < count then
-      local ca = a + form.cache
-      k, a, r = k + 2 + shape_of(args[ca]).keys, behind_cache(args, ca), r + 1 + form.others
+    bucket_at[n] = bucket
+    local members, count = bucket.members, bucket.count
+    members[count + 1], members[count + 2], bucket.count = member, number .. call.before, count + 2
+    if n < last then
+      k, a, r = k + 2 + shape.keys, behind_cache(args, a + form.cache, shape), r + 1 + form.others
     end
   end
-  return plan, behind_k, behind_a, behind_r
+  return batch, behind_k, behind_a, behind_r
 end
 
 -- Learns what the batches of the call will ask, with few questions; their records stand together.
@@ -203,63 +214,55 @@ local function prepare(call, keys, first_record, last_record)
 end
 
 -- An answer when an event cannot go into its stream, or when its id was used before.
-local function refuse_ids(call, keys, args, plan)
-  local at, first, last = call.at, plan[1], plan[2]
-  local known, first_known, ids = 0, nil, first < last and {}
-  for n = first, last do
-    local k, a = at[4 * n - 3], at[4 * n - 2]
-    if not call.streams[keys[k]] then
+local function refuse_ids(call, keys, args, batch)
+  local last, streams = last_at[batch], call.streams
+  local known, first_known, ids = 0, nil, batch < last and {}
+  for n = batch, last do
+    local k = key_at[n]
+    if not streams[keys[k]] then
       local why = refuses(call, keys[k])
-      if why then return { why, n - first + 1, keys[k] } end
+      if why then return { why, n - batch + 1, keys[k] } end
     end
-    local bucket = call.buckets[keys[k + 1]]
-    if bucket.wrong then return { 'wrongtype', n - first + 1, keys[k + 1] } end
+    local bucket = bucket_at[n]
+    if bucket.wrong then return { 'wrongtype', n - batch + 1, keys[k + 1] } end
     if ids then
-      local event_id = args[a + 2]
-      if ids[event_id] then return { 'duplicate', n - first + 1 } end
+      local event_id = args[arg_at[n] + 2]
+      if ids[event_id] then return { 'duplicate', n - batch + 1 } end
       ids[event_id] = true
     end
-    if bucket.known[args[a + 3]] then
-      known, first_known = known + 1, first_known or n - first + 1
+    if bucket.known[member_at[n]] then
+      known, first_known = known + 1, first_known or n - batch + 1
     end
   end
   if known == 0 then return nil end
-  if known <= last - first then return { 'duplicate', first_known } end
+  if known <= last - batch then return { 'duplicate', first_known } end
   call.issued = true -- a write, so that a WAIT behind this call waits for what was appended before
   return { 'known' }
 end
 
--- Where the record stands after the events of this batch that come before; a batch that is refused
--- leaves no trace of that.
-local function plan_on(plan, r)
-  if r.plan ~= plan then r.plan, r.planned, r.live = plan, r.version, r.state == 'l' end
-end
-
-local function accepts(expected, r)
-  return expected == '*' or (expected == '+' and r.live) or tonumber(expected) == r.planned
-end
-
--- An answer when an event cannot be appended to what its entity is now.
-local function refuse_state(call, keys, args, plan)
-  local records, at = call.records, call.at
-  for n = plan[1], plan[2] do
-    local k, a, first, form = at[4 * n - 3], at[4 * n - 2], at[4 * n - 1], at[4 * n]
-    for j = first, first + form.others do
+-- An answer when an event cannot be appended to what its entity is now. What the events before it in the batch make
+-- of the entity is its plan there: the version, negative when it is removed. Of a batch that is refused no trace stays.
+local function refuse_state(call, keys, args, batch)
+  local records, last = call.records, last_at[batch]
+  for n = batch, last do
+    local first = record_at[n]
+    for j = first, first + form_at[n].others do
       if not records[keys[j]] and not record_of(records, keys[j]) then
-        return { 'wrongtype', n - plan[1] + 1, keys[j] }
+        return { 'wrongtype', n - batch + 1, keys[j] }
       end
     end
-    local r, ca = records[keys[first]], a + form.cache
-    plan_on(plan, r)
-    if not accepts(args[a + 4], r) then
-      return { 'conflict', n - plan[1] + 1, text_of_number(r.planned), (r.planned > 0 and not r.live) and 1 or 0 }
+    local r, expected = records[keys[first]], args[arg_at[n] + 4]
+    local planned = r.plan == batch and r.planned or (r.state == 'l' and r.version or -r.version)
+    local version = planned < 0 and -planned or planned
+    if expected ~= '*' and not (expected == '+' and planned > 0) and tonumber(expected) ~= version then
+      return { 'conflict', n - batch + 1, text_of_number(version), planned < 0 and 1 or 0 }
     end
-    local shape = shape_of(args[ca])
-    r.planned, r.live = r.planned + 1, not shape.removed
-    if shape.shown and not call.fields[keys[k + 3]] then
-      local wrong, fields = check_cache(call.types, keys, k + 2, args, ca)
-      if wrong then return { 'wrongtype', n - plan[1] + 1, wrong } end
-      call.fields[keys[k + 3]] = fields
+    local shape = shape_at[n]
+    if n < last then r.plan, r.planned = batch, shape.removed and -version - 1 or version + 1 end
+    if shape.shown and not r.fields then
+      local wrong, fields = check_cache(call.types, keys, key_at[n] + 2, shape)
+      if wrong then return { 'wrongtype', n - batch + 1, wrong } end
+      r.fields = fields
     end
   end
 end
@@ -274,58 +277,64 @@ local function add_entry(stream, id, version, after, args, a, form)
     'schema', form.schema, 'after', after, unpack(args, tail, tail + form.fields - 1))
 end
 
--- The entity's cache, as its last event of the batch leaves it.
-local function show(call, keys, k, args, a, r)
-  local ids, hash, id = keys[k], keys[k + 1], args[a + 1]
-  local listed = call.listed[ids]
-  if not listed then
-    listed = {}
-    call.listed[ids] = listed
+-- The entity's state and cache, as its last event of the batch leaves them.
+local function show(call, keys, k, args, a, shape, r)
+  local state = shape.removed and 'r' or 'l'
+  if state ~= r.state or shape.removed then
+    local ids, id = keys[k], args[a + 1]
+    local listed = call.listed[ids]
+    if not listed then
+      listed = {}
+      call.listed[ids] = listed
+    end
+    listed[id], r.state = not shape.removed or nil, state
+    if shape.removed then run('SREM', ids, id) end
   end
-  if shape_of(args[a]).removed then
-    listed[id], r.listed = nil, false
-    run('SREM', ids, id)
-  elseif not r.listed then
-    listed[id], r.listed = true, true
-  end
-  call.fields[hash] = write_entity(keys, k, args, a, call.fields[hash])
+  r.fields = write_entity(keys, k, args, a, shape, r.fields)
 end
 
-local function write(call, keys, args, k, a, first, form)
-  local records = call.records
-  local r, stream, shape = records[keys[first]], keys[k], shape_of(args[a + form.cache])
+local function write(call, keys, args, n)
+  local k, a, first, form, shape = key_at[n], arg_at[n], record_at[n], form_at[n], shape_at[n]
+  local records, others = call.records, form.others
+  local r, stream = records[keys[first]], keys[k]
   local after = sub(r.chain, 2)
-  for j = 1, form.others do
+  for j = 1, others do
     after = after .. '\n' .. args[a + 4 + 2 * j] .. '\t' .. sub(records[keys[first + j]].chain, 2)
   end
-  local id, version = next_id(call), text_of_number(r.version + 1)
-  if type(add_entry(stream, id, version, after, args, a, form)) == 'table' then
+  local id, version = next_id(call), r.version + 1
+  local version_text = text_of_number(version)
+  if type(add_entry(stream, id, version_text, after, args, a, form)) == 'table' then
     -- The stream's newest entries were deleted, so that only it knows how far its ids have come.
     catch_up(call, stream)
     id = next_id(call)
-    add_entry(stream, id, version, after, args, a, form)
+    add_entry(stream, id, version_text, after, args, a, form)
   end
-  for j = 1, form.others do move_other(records[keys[first + j]], args[a + 5 + 2 * j], id) end
-  if shape.shown then show(call, keys, k + 2, args, a + form.cache, r) end
-  r.version, r.last, r.chain, r.moved = r.version + 1, '', moved_on(r.chain, args[a + 1], id), true
-  r.state = shape.removed and 'r' or 'l'
-  local bucket, number = call.buckets[keys[k + 1]], args[a + 3]
-  bucket.new[#bucket.new + 1], bucket.known[number] = number .. call.digit, true
-  return id, version
+  for j = 1, others do move_other(records[keys[first + j]], args[a + 5 + 2 * j], id) end
+  if shape.shown then show(call, keys, k + 2, args, a + form.cache, shape, r) end
+  r.version, r.last, r.chain, r.moved = version, '', moved_on(r.chain, args[a + 1], id), true
+  local bucket, member = bucket_at[n], member_at[n]
+  local new = bucket.new
+  new[#new + 1], bucket.known[member] = member, true
+  id_at[n], version_at[n] = id, version_text
 end
 
--- Appends a batch that `places` has found and `prepare` knows of. Answers its refusal, or nothing and the ids
--- and versions.
-local function append_batch(call, keys, args, plan)
-  local refusal = refuse_ids(call, keys, args, plan) or refuse_state(call, keys, args, plan)
+-- Appends a batch that `places` has found and `prepare` knows of. Answers its refusal, if so.
+local function append_batch(call, keys, args, batch)
+  local refusal = refuse_ids(call, keys, args, batch) or refuse_state(call, keys, args, batch)
   if refusal then return refusal end
-  local at, answer, count = call.at, {}, 0
   -- from here on nothing may fail
-  for n = plan[1], plan[2] do
-    answer[count + 1], answer[count + 2] = write(call, keys, args, at[4 * n - 3], at[4 * n - 2], at[4 * n - 1], at[4 * n])
-    count = count + 2
+  for n = batch, last_at[batch] do write(call, keys, args, n) end
+end
+
+-- The ids and versions of a batch that was appended.
+local function answer_of(batch)
+  local last = last_at[batch]
+  if batch == last then return 'ok ' .. id_at[batch] .. ' ' .. version_at[batch] end
+  local words, count = { 'ok' }, 1
+  for n = batch, last do
+    words[count + 1], words[count + 2], count = id_at[n], version_at[n], count + 2
   end
-  return nil, answer
+  return concat(words, ' ')
 end
 
 -- Writes what the batches of the call have in common.
@@ -361,13 +370,14 @@ end
 -- ms an event id is remembered, number of records, the batches. Answers a line of words for each.
 register('@LIB@_append', function(keys, args)
   local call, records, count = open_call(keys[1], args[2]), tonumber(args[3]), tonumber(args[1])
-  local plans, k, a, r = {}, 2 + records, 4, 2
-  for i = 1, count do plans[i], k, a, r = places(call, keys, k, args, a, r) end
+  local batches, k, a, r = {}, 2 + records, 4, 2
+  for i = 1, count do batches[i], k, a, r = places(call, keys, k, args, a, r) end
   prepare(call, keys, 2, 1 + records)
   local answers = {}
   for i = 1, count do
-    local refusal, appended = append_batch(call, keys, args, plans[i])
-    answers[i] = refusal and concat(refusal, ' ') or 'ok ' .. concat(appended, ' ')
+    local batch = batches[i]
+    local refusal = append_batch(call, keys, args, batch)
+    answers[i] = refusal and concat(refusal, ' ') or answer_of(batch)
   end
   close_call(call)
   return answers

@@ -40,7 +40,8 @@ local shape_of = once(function(word)
   if not removed then return { removed = word == '1', keys = 0 } end
   local shape = { removed = removed == '1', shown = true, count = tonumber(count), indexes = tonumber(indexes),
     lists = tonumber(lists) }
-  shape.keys = 2 + shape.indexes + shape.lists
+  shape.keys, shape.fields = 2 + shape.indexes + shape.lists, shape.count / 2
+  shape.plain = shape.keys == 2 -- neither indexes nor lists
   return shape
 end)
 
@@ -56,11 +57,11 @@ local function differs(types, key, expected)
 end
 
 -- A key of another type, or nil and how many fields the hash has.
-local function check_cache(types, keys, k, args, a)
-  local shape = shape_of(args[a])
+local function check_cache(types, keys, k, shape)
   if differs(types, keys[k], 'set') then return keys[k] end
   local fields = try('HLEN', keys[k + 1])
   if type(fields) == 'table' then return keys[k + 1] end
+  if shape.plain then return nil, fields end
   local first_list = k + 2 + shape.indexes
   for i = k + 2, first_list - 1 do
     if differs(types, keys[i], 'zset') then return keys[i] end
@@ -72,8 +73,7 @@ local function check_cache(types, keys, k, args, a)
 end
 
 -- Where the next thing stands among the args.
-local function behind_cache(args, a)
-  local shape = shape_of(args[a])
+local function behind_cache(args, a, shape)
   if not shape.shown then return a + 1 end
   local at = a + 2 + shape.count + 3 * shape.indexes
   for _ = 1, shape.lists do at = at + 1 + tonumber(args[at]) end
@@ -81,8 +81,8 @@ local function behind_cache(args, a)
 end
 
 -- All but the set of ids. `fields`: how many the hash has now; answers how many it has then.
-local function write_entity(keys, k, args, a, fields)
-  local shape, id, hash = shape_of(args[a]), args[a + 1], keys[k + 1]
+local function write_entity(keys, k, args, a, shape, fields)
+  local id, hash = args[a + 1], keys[k + 1]
   local first, last = a + 2, a + 1 + shape.count
   local at = last + 1
   for i = 1, shape.indexes do
@@ -106,20 +106,19 @@ local function write_entity(keys, k, args, a, fields)
   -- The same fields are overwritten in place; where the entity has others now, the hash is made anew,
   -- so that it shows them in the writer's order.
   local added = in_chunks('HSET', hash, args, first, last)
-  if fields + added ~= shape.count / 2 or (fields > 0 and added > 0) then
+  if fields + added ~= shape.fields or (fields > 0 and added > 0) then
     run('DEL', hash)
     in_chunks('HSET', hash, args, first, last)
   end
-  return shape.count / 2
+  return shape.fields
 end
 
 -- The whole of one entity. `listed`: is the id in the set already?
-local function write_cache(keys, k, args, a, fields, listed)
-  local removed, id = shape_of(args[a]).removed, args[a + 1]
-  if removed then
-    run('SREM', keys[k], id)
+local function write_cache(keys, k, args, a, shape, fields, listed)
+  if shape.removed then
+    run('SREM', keys[k], args[a + 1])
   elseif not listed then
-    run('SADD', keys[k], id)
+    run('SADD', keys[k], args[a + 1])
   end
-  return write_entity(keys, k, args, a, fields)
+  return write_entity(keys, k, args, a, shape, fields)
 end

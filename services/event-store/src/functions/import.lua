@@ -5,7 +5,7 @@
 
 -- How an entry is laid out, from the cursors k and a on:
 -- keys: stream, and of an event its record, further keys' records…, those of the cache.
--- args: id, event (1 or 0), version, stream's name on the key, number of further keys, the stream's name
+-- args: id, event (1 or 0), version, stream's link on the key, number of further keys, the stream's link
 -- on each, number of fields, names and values, those of the cache.
 local function import_place(args, k, a)
   local others = tonumber(args[a + 4])
@@ -13,9 +13,9 @@ local function import_place(args, k, a)
     others = others, fields = a + 6 + others, count = tonumber(args[a + 5 + others]) }
   e.behind_k, e.behind_a = k + 1, e.fields + e.count
   if e.event then
-    e.cache_k, e.cache_a = k + 2 + others, e.behind_a
-    e.behind_k = e.cache_k + shape_of(args[e.cache_a]).keys
-    e.behind_a = behind_cache(args, e.cache_a)
+    e.cache_k, e.cache_a, e.shape = k + 2 + others, e.behind_a, shape_of(args[e.behind_a])
+    e.behind_k = e.cache_k + e.shape.keys
+    e.behind_a = behind_cache(args, e.cache_a, e.shape)
   end
   return e
 end
@@ -55,7 +55,7 @@ local function refuse_import(keys, args, plan, clock)
         -- Versions between the two were trimmed before the export.
         if e.version <= (r.planned or r.version) then return { 'conflict', i } end
         r.planned = e.version
-        local wrong, fields = check_cache(types, keys, e.cache_k, args, e.cache_a)
+        local wrong, fields = check_cache(types, keys, e.cache_k, e.shape)
         if wrong then return { 'wrongtype', i, wrong } end
         hashes[keys[e.cache_k + 1]] = fields
       end
@@ -84,9 +84,9 @@ register('@LIB@_import', function(keys, args)
       if e.event then
         for j = 1, e.others do move_other(records[keys[e.k + 1 + j]], args[e.a + 4 + j], e.id) end
         local r, hash = records[keys[e.k + 1]], keys[e.cache_k + 1]
-        hashes[hash] = write_cache(keys, e.cache_k, args, e.cache_a, hashes[hash], r.state == 'l')
+        hashes[hash] = write_cache(keys, e.cache_k, args, e.cache_a, e.shape, hashes[hash], r.state == 'l')
         r.version, r.last, r.chain = e.version, '', moved_on(r.chain, args[e.a + 3], e.id)
-        r.state = shape_of(args[e.cache_a]).removed and 'r' or 'l'
+        r.state = e.shape.removed and 'r' or 'l'
       end
     end
   end

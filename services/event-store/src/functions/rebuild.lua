@@ -10,7 +10,8 @@ register('@LIB@_rebuild', function(keys, args)
   if type(seen) == 'table' then return { 'wrongtype', record } end
   if (seen or '') ~= args[1] then return { 'changed' } end
   local a = 4 + strays
-  local wrong, fields = check_cache({}, keys, 2, args, a)
+  local shape = shape_of(args[a])
+  local wrong, fields = check_cache({}, keys, 2, shape)
   if wrong then return { 'wrongtype', wrong } end
   local first = #keys - strays
   for i = 1, strays do
@@ -19,7 +20,7 @@ register('@LIB@_rebuild', function(keys, args)
   end
   -- from here on nothing may fail
   for i = 1, strays do run('ZREM', keys[first + i], args[3 + i]) end
-  write_cache(keys, 2, args, a, fields, false)
+  write_cache(keys, 2, args, a, shape, fields, false)
   if args[2] == '' then run('DEL', record) else run('SET', record, args[2]) end
   return { 'ok' }
 end)

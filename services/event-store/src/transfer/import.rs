@@ -281,23 +281,23 @@ impl Import {
             let key = if item.snapshot { layout.kept(&item.stream) } else { layout.stream(&item.stream) };
             keys.push(key.into_bytes());
             let event = item.raw.decode(&item.stream).ok();
-            let (mut names, mut version) = (vec![String::new()], 0);
+            let (mut links, mut version) = (vec![String::new()], 0);
             if let Some(event) = &event {
                 version = event.version;
-                names.clear();
+                links.clear();
                 for key in event.after.keys() {
                     keys.push(layout.record(family, key).into_bytes());
-                    names.push(record::name_on(key, &item.stream).into_owned());
+                    links.push(record::link_on(key, &item.stream).concat());
                 }
             }
             let texts = [
                 id,
                 u8::from(event.is_some()).to_string(),
                 version.to_string(),
-                names.remove(0),
-                names.len().to_string(),
+                links.remove(0),
+                links.len().to_string(),
             ];
-            args.extend(texts.into_iter().chain(names).map(String::into_bytes));
+            args.extend(texts.into_iter().chain(links).map(String::into_bytes));
             args.push((2 * item.raw.fields.len()).to_string().into_bytes());
             args.extend(item.raw.fields.iter().flat_map(|(n, v)| [n.clone(), v.clone()]));
             if let Some(event) = &event {
