@@ -12,8 +12,8 @@ local finish_form_of = once(function(word)
 end)
 
 -- An answer when the outputs of an event are refused.
-local function refuse_outputs(call, keys, args, plan)
-  local done, refusal = pcall(append_batch, call, keys, args, plan)
+local function refuse_outputs(call, keys, args, batch)
+  local done, refusal = pcall(append_batch, call, keys, args, batch)
   if done then return refusal and refusal[1] ~= 'known' and refusal or nil end
   return { 'error', type(refusal) == 'table' and refusal.err or tostring(refusal) }
 end
@@ -21,10 +21,10 @@ end
 -- keys: positions, clock, the streams, the records of the appends, then their other keys. args: group,
 -- consumer, dedup window (ms), number of streams, number of records, then for each event, in the order
 -- of ids: its form, id, the positions' fields, the batch of its outputs. Answers one word for each
--- event, or the append's refusal as a list.
+-- event, or the append's refusal as a list; just 'ok' when that is the word for all of them.
 register('@LIB@_finish', function(keys, args)
   local group, consumer = args[1], args[2]
-  local forms, ids, places_of, plans, fields, by_stream = {}, {}, {}, {}, {}, {}
+  local forms, ids, places_of, batches, fields, by_stream = {}, {}, {}, {}, {}, {}
   local first_record, records, call = 3 + tonumber(args[4]), tonumber(args[5]), nil
   local at, next_key, next_record = 6, first_record + records, first_record
   local last, count, asked = #args, 0, 0
@@ -38,7 +38,7 @@ register('@LIB@_finish', function(keys, args)
     at = at + form.count
     if form.outputs then
       call = call or open_call(keys[2], args[3])
-      plans[count], next_key, at, next_record = places(call, keys, next_key, args, at, next_record)
+      batches[count], next_key, at, next_record = places(call, keys, next_key, args, at, next_record)
     end
     local of_stream = by_stream[form.stream]
     if not of_stream then
@@ -54,33 +54,35 @@ register('@LIB@_finish', function(keys, args)
     mine[stream], acks[stream] = held(keys[stream], group, consumer, list), {}
   end
 
-  local answers, moves, moved, behind = {}, {}, 0, 0
+  local answers, all_ok, moves, moved, behind = {}, true, {}, 0, 0
   for i = 1, count do
-    local form, id = forms[i], ids[i]
+    local form, id, before = forms[i], ids[i], moved
     local first = behind + 1
     behind = behind + form.count
-    local finished, holds, refusal = form.count > 0, mine[form.stream][places_of[i]], nil
-    for j = first, behind do finished = finished and reaches(positions[j], id) end
+    for j = first, behind do
+      if not reaches(positions[j], id) then
+        moves[moved + 1], moves[moved + 2], moved = fields[j], id, moved + 2
+      end
+    end
+    local holds, finished, refusal = mine[form.stream][places_of[i]], form.count > 0 and moved == before, nil
     if not holds and not finished then
       refusal = 'fenced'
-    elseif plans[i] and not finished then
-      refusal = refuse_outputs(call, keys, args, plans[i])
+    elseif batches[i] and not finished then
+      refusal = refuse_outputs(call, keys, args, batches[i])
     end
-    if not refusal then
-      for j = first, behind do
-        if not reaches(positions[j], id) then
-          moves[moved + 1], moves[moved + 2], moved = fields[j], id, moved + 2
-        end
-      end
+    if refusal then
+      moved = before
+    elseif holds then
       local of_stream = acks[form.stream]
-      if holds then of_stream[#of_stream + 1] = id end
+      of_stream[#of_stream + 1] = id
     end
     answers[i] = refusal or (finished and 'already' or 'ok')
+    all_ok = all_ok and answers[i] == 'ok'
   end
   if call then close_call(call) end
   in_chunks('HSET', keys[1], moves, 1, moved)
   for stream, list in pairs(acks) do
     for from = 1, #list, PART do run('XACK', keys[stream], group, unpack(list, from, min(from + PART - 1, #list))) end
   end
-  return answers
+  return all_ok and 'ok' or answers
 end)

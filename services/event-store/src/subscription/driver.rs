@@ -24,9 +24,11 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info, warn};
 
 /// Entries held per stream: several reads, so that handlers never wait for the next one.
-const ROOM: usize = reader::BATCH * 4;
+const ROOM: usize = reader::BATCH * 8;
 /// Events looked at in one go.
 const LOOK: usize = 256;
+/// Calls under way at a time that finish events: while the server works on one, the next is on its way.
+const FINISHING: usize = 2;
 /// Events that one task asks about in turn.
 const TURN: usize = 128;
 const WAKE_AGAIN: Duration = Duration::from_millis(10);
@@ -69,7 +71,7 @@ pub(super) async fn run(
         group,
         keys,
         asking: false,
-        finishing: false,
+        finishing: 0,
         keeping_house: false,
         claiming: false,
         more_to_claim: false,
@@ -114,7 +116,8 @@ pub(super) struct Driver<H> {
     /// Tasks that handle at once.
     pub(super) parts: usize,
     pub(super) asking: bool,
-    pub(super) finishing: bool,
+    /// Calls that finish events.
+    pub(super) finishing: usize,
     pub(super) keeping_house: bool,
     pub(super) claiming: bool,
     pub(super) more_to_claim: bool,
@@ -148,8 +151,9 @@ impl<H: Handler> Driver<H> {
         let mut tick = tokio::time::interval(interval);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let wake = self.dispatch(Instant::now());
+            // First what the server can work on meanwhile.
             self.finish_what_waits();
+            let wake = self.dispatch(Instant::now());
             self.read_on(&ask);
             if self.more_to_claim
                 && !self.claiming
@@ -166,7 +170,13 @@ impl<H: Handler> Driver<H> {
                     self.waking = None;
                     self.take_in(read);
                 }
-                Some(ended) = self.tasks.join_next(), if !self.tasks.is_empty() => self.step(ended),
+                Some(ended) = self.tasks.join_next(), if !self.tasks.is_empty() => {
+                    self.step(ended);
+                    // All that has ended is looked at before what to do next is.
+                    while let Some(ended) = self.tasks.try_join_next() {
+                        self.step(ended);
+                    }
+                }
                 () = sleep_until(wake), if wake.is_some() => {}
             }
         }
@@ -313,10 +323,12 @@ impl<H: Handler> Driver<H> {
     }
 
     fn finish_what_waits(&mut self) {
-        if self.finishing || self.waiting.is_empty() {
+        // One that is asked again must not be overtaken where the order counts, for the sake of the outputs.
+        let at_once = if self.subscription.concurrency == 1 { 1 } else { FINISHING };
+        if self.finishing >= at_once || self.waiting.is_empty() {
             return;
         }
-        self.finishing = true;
+        self.finishing += 1;
         let (group, events) = (self.group.clone(), finish::next_call(&mut self.waiting));
         self.tasks.spawn(async move { Step::Finished(group.finish(events).await) });
     }

@@ -115,8 +115,8 @@ impl Group {
             };
             let outputs = u8::from(batch.is_some());
             args.push_display(format_args!("{} {outputs} {}", stream + 3, item.marks.len()));
-            args.push_display(id);
-            item.fields().for_each(|field| args.push_display(field));
+            args.push_id(*id);
+            item.fields().for_each(|field| args.push_parts(field));
             if let Some(batch) = &batch {
                 records += batch.records.len() as u64;
                 keys.extend(&batch.records);
@@ -125,7 +125,7 @@ impl Group {
             }
             parts.push(Ok(batch));
         }
-        let mut answers = Vec::new().into_iter();
+        let mut answers = Answers::Each(Vec::new().into_iter());
         if parts.iter().any(Result::is_ok) {
             keys.extend(&others);
             let mut all = Words::from_iter([&self.subscription.group, &self.subscription.consumer]);
@@ -133,13 +133,14 @@ impl Group {
             all.push_number(self.keys.len() as u64);
             all.push_number(records);
             all.extend(&args);
-            match self.until_answered("finish", &keys, &all).await? {
-                Value::Array(list) => answers = list.into_iter(),
+            answers = match self.until_answered("finish", &keys, &all).await? {
+                Value::Array(list) => Answers::Each(list.into_iter()),
+                Value::BulkString(word) if word == b"ok" => Answers::AllFinished,
                 other => return Err(crate::batch::unexpected(&entry::words(other))),
-            }
+            };
         }
         let of = |part: Result<Option<Batch>, Settled>| match part {
-            Ok(batch) => verdict(batch.as_ref(), answers.next().unwrap_or_default()),
+            Ok(batch) => answers.next(batch.as_ref()),
             Err(settled) => settled,
         };
         Ok(parts.into_iter().map(of).collect())
@@ -197,7 +198,7 @@ impl Group {
         if let Some(item) = &what.item {
             ordering.extend(item.event.after.keys());
             before.extend(item.before.iter().map(|b| format!("{} {}", s.streams[b.stream], b.id)));
-            fields.extend(item.fields().map(|field| field.to_string()));
+            fields.extend(item.fields().map(|field| field.concat()));
         }
         let mut args = vec![
             s.group.clone(),
@@ -239,10 +240,22 @@ async fn pause(e: &AppendError) {
     tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
-fn verdict(batch: Option<&Batch>, answer: Value) -> Settled {
-    if matches!(&answer, Value::BulkString(word) if word == b"ok") {
-        return Settled::Finished;
+/// What the server said of the events of a call.
+enum Answers {
+    AllFinished,
+    Each(std::vec::IntoIter<Value>),
+}
+
+impl Answers {
+    fn next(&mut self, batch: Option<&Batch>) -> Settled {
+        match self {
+            Self::AllFinished => Settled::Finished,
+            Self::Each(answers) => verdict(batch, answers.next().unwrap_or_default()),
+        }
     }
+}
+
+fn verdict(batch: Option<&Batch>, answer: Value) -> Settled {
     let words = entry::words(answer);
     match (words.first().map(String::as_str), batch) {
         (Some("ok" | "already"), _) => Settled::Finished,

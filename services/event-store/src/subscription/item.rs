@@ -4,7 +4,6 @@
 use super::mark::Mark;
 use crate::entry::RawEntry;
 use crate::{Event, Id, StreamName};
-use std::fmt::Display;
 use std::sync::Arc;
 
 /// An entry's place: its id and the number of its stream (another program may repeat ids).
@@ -13,9 +12,9 @@ pub(super) type Place = (Id, usize);
 /// How far an ordering key is on one stream: a field of the group's positions, which is called by [`field`].
 pub(super) type Position = (Mark, usize);
 
-/// The field of the group's positions for a key and a stream.
-pub(super) fn field(key: &str, stream: &StreamName) -> impl Display {
-    std::fmt::from_fn(move |f| write!(f, "{key} {}_{}", stream.family(), stream.action()))
+/// The field of the group's positions for a key and a stream, in parts.
+pub(super) fn field<'a>(key: &'a str, stream: &'a StreamName) -> [&'a str; 5] {
+    [key, " ", stream.family(), "_", stream.action()]
 }
 
 /// An earlier event of an ordering key, on a stream of the subscription.
@@ -59,8 +58,8 @@ impl Item {
         self.marks.iter().map(|mark| (*mark, self.stream))
     }
 
-    /// The fields of these.
-    pub(super) fn fields(&self) -> impl Iterator<Item = impl Display> {
+    /// The fields of these, in parts.
+    pub(super) fn fields(&self) -> impl Iterator<Item = [&str; 5]> {
         self.event.after.keys().map(|key| field(key, &self.event.stream))
     }
 

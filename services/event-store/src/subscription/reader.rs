@@ -9,7 +9,7 @@ use crate::error::ReadError;
 use crate::tail::SILENCE;
 use crate::{EventStore, Id, functions};
 use redis::Value;
-use redis::aio::MultiplexedConnection;
+use redis::aio::{ConnectionLike, MultiplexedConnection};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -19,7 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
 /// Entries a stream may answer in one read.
-pub(super) const BATCH: usize = 200;
+pub(super) const BATCH: usize = 100;
 const BLOCK: Duration = Duration::from_secs(2);
 /// Reads that the driver may ask for ahead of their answers in a backlog: the server works on one, one is on the wire, one is decoded.
 pub(super) const AHEAD: usize = 3;
@@ -234,7 +234,7 @@ impl Reader {
             let from = pending.last().map_or_else(|| "0".to_owned(), |e| e.id.to_string());
             let mut command = self.command(None);
             command.arg("STREAMS").arg(&self.keys[number]).arg(from);
-            let page = entry::parse_streams(bounded(command.query_async(c)).await?);
+            let page = entry::parse_streams(bounded(answer(&command, c)).await?);
             match page.into_iter().next() {
                 Some((_, entries)) if !entries.is_empty() => pending.extend(entries),
                 _ => return Ok(pending),
@@ -283,8 +283,7 @@ impl Reader {
         for _ in streams {
             command.arg(">");
         }
-        let reply: Value = bounded(command.query_async(connection)).await?;
-        let mut found = entry::parse_streams(reply);
+        let mut found = entry::parse_streams(bounded(answer(&command, connection)).await?);
         let of = |number: &usize| {
             let at = found.iter().position(|(key, _)| *key == self.keys[*number]);
             at.map(|i| std::mem::take(&mut found[i].1)).unwrap_or_default()
@@ -313,6 +312,15 @@ async fn first(under_way: &mut VecDeque<UnderWay>) -> Result<Read, ReadError> {
     let read = read.await;
     under_way.pop_front();
     read.unwrap_or_else(|e| Err(ReadError::malformed(format!("the read ended: {e}"))))
+}
+
+/// The answer to a read. Looks for an error where one can be: `Cmd::query_async` would look at each value of all entries,
+/// which costs as much as a tenth of all that consuming costs here.
+async fn answer(command: &redis::Cmd, connection: &mut MultiplexedConnection) -> redis::RedisResult<Value> {
+    match connection.req_packed_command(command).await? {
+        Value::ServerError(error) => Err(error.into()),
+        answer => Ok(answer),
+    }
 }
 
 /// The connection has no response timeout; a server that is silent for so long is lost.

@@ -17,12 +17,12 @@ pub(super) async fn ask(group: &Group, events: &Asked) -> Result<Vec<String>, re
     for ((id, stream), item) in events {
         args.extend([key_of(*stream), item.event.stream.to_string(), id.to_string()]);
         args.push(item.marks.len().to_string());
-        args.extend(item.fields().map(|field| field.to_string()));
+        args.extend(item.fields().map(|field| field.concat()));
         args.push(item.before.len().to_string());
         let keys: Vec<&str> = item.event.after.keys().collect();
         for before in &item.before {
             let field = field(keys[before.key], &group.subscription.streams[before.stream]);
-            args.extend([field.to_string(), key_of(before.stream), before.id.to_string()]);
+            args.extend([field.concat(), key_of(before.stream), before.id.to_string()]);
         }
     }
     let words = entry::words(functions::call(&mut group.store.connection(), "ready", &keys, &args).await?);

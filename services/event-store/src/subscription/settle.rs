@@ -62,7 +62,7 @@ impl<H: Handler> Driver<H> {
                 }
             }
             Step::Finished(finished) => {
-                self.finishing = false;
+                self.finishing -= 1;
                 for (finish, settled) in finished {
                     if let Settled::Refused(reason) = settled {
                         self.finish_again(finish, &reason);
