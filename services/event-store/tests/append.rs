@@ -106,6 +106,20 @@ async fn a_refused_expectation_carries_the_actual_version_and_nothing_of_the_bat
 }
 
 #[tokio::test]
+async fn what_a_refusal_says_of_an_entity_that_never_was_changes_no_id_of_later_events() {
+    let s = plain().await;
+    let never = s.store.append(vec![put("updated", "a", 1).expect(Expected::Exists)]).await.unwrap_err();
+    assert_eq!(never.kind(), AppendErrorKind::Conflict { index: 0, actual: None, deleted: false });
+    // So many that the sequence of their ids begins at 0 again.
+    let events: Vec<NewEvent> = (0..1500).map(|n| put("created", &n.to_string(), n)).collect();
+    let appended = s.store.append(events).await.unwrap();
+    assert!(appended.iter().any(|a| a.id.seq == 0) && appended.is_sorted_by(|a, b| a.id < b.id));
+    let mut ids = Vec::new();
+    s.store.replay(&[ACCOUNT.stream("created")], |e| ids.push(e.id)).await.unwrap();
+    assert_eq!(ids, appended.iter().map(|a| a.id).collect::<Vec<_>>());
+}
+
+#[tokio::test]
 async fn the_cache_looks_as_the_article_prints_it() {
     let s = server().await;
     let state =

@@ -177,10 +177,15 @@ local head_of = once(function(word)
 end)
 
 -- Of each event of a call, by its number there: its cursors, its form, the shape of its cache, its bucket and what
--- stands for its id there; and when it is appended its id in the log and its version. A batch goes by the number of its first
--- event, which has that of the last one here. They are kept for their memory: a call overwrites what another left.
-local key_at, arg_at, record_at, form_at, shape_at, bucket_at, member_at = {}, {}, {}, {}, {}, {}, {}
-local last_at, id_at, version_at = {}, {}, {}
+-- stands for its id there; and when it is appended its id in the log and its version. A batch goes by the number of
+-- its first event, which has that of the last one here. They are kept for their memory, and a call overwrites what
+-- another left; that of a large call is given back.
+local key_at, arg_at, record_at, form_at, shape_at, bucket_at, member_at, last_at, id_at, version_at
+local function make_room()
+  key_at, arg_at, record_at, form_at, shape_at = {}, {}, {}, {}, {}
+  bucket_at, member_at, last_at, id_at, version_at = {}, {}, {}, {}, {}
+end
+make_room()
 
 -- Finds where the events of a batch stand. Answers the batch, and the cursors behind it.
 local function places(call, keys, k, args, a, r)
@@ -252,7 +257,8 @@ local function refuse_state(call, keys, args, batch)
       end
     end
     local r, expected = records[keys[first]], args[arg_at[n] + 4]
-    local planned = r.plan == batch and r.planned or (r.state == 'l' and r.version or -r.version)
+    -- (0 - 0, since -0 is a number of its own, with a text of its own.)
+    local planned = r.plan == batch and r.planned or (r.state == 'l' and r.version or 0 - r.version)
     local version = planned < 0 and -planned or planned
     if expected ~= '*' and not (expected == '+' and planned > 0) and tonumber(expected) ~= version then
       return { 'conflict', n - batch + 1, text_of_number(version), planned < 0 and 1 or 0 }
@@ -364,6 +370,7 @@ local function close_call(call)
     end
   end
   if call.issued then run('SET', call.clock, format('%.0f-%.0f', call.ms, call.seq)) end
+  if call.events > CHUNK then make_room() end
 end
 
 -- keys: clock, the records of all batches, then their other keys. args: number of batches, for how many
