@@ -323,7 +323,7 @@ impl<H: Handler> Driver<H> {
     }
 
     fn finish_what_waits(&mut self) {
-        // One that is asked again must not be overtaken where the order counts, for the sake of the outputs.
+        // Where the order counts what is finished is always a beginning of the log: no call overtakes one that is sent again.
         let at_once = if self.subscription.concurrency == 1 { 1 } else { FINISHING };
         if self.finishing >= at_once || self.waiting.is_empty() {
             return;
