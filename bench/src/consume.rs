@@ -8,8 +8,8 @@ use crate::{Bench, raw};
 use anyhow::{Result, bail};
 use event_store::{Event, Handler, Outcome, Subscription};
 use redis::Value;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -19,7 +19,7 @@ pub(crate) async fn run(bench: &Bench, shrink: u64, report: &mut Report) -> Resu
     fill(bench, events).await?;
     let mut pairs = Vec::new();
     for round in 0..=bench.rounds {
-        let ours = ours(bench, events, &format!("ours{round}")).await?;
+        let ours = ours(bench, events, &format!("ours{round}")).await?.rate;
         let raw = raw_loop(bench, events, &format!("raw{round}")).await?;
         if round > 0 {
             pairs.push((ours, raw));
@@ -48,11 +48,13 @@ pub(crate) async fn fill(bench: &Bench, events: u64) -> Result<()> {
 
 struct Counting {
     left: AtomicU64,
+    first: Arc<OnceLock<Instant>>,
     done: Arc<Notify>,
 }
 
 impl Handler for Counting {
     async fn handle(&self, _: &Event) -> Outcome {
+        self.first.get_or_init(Instant::now);
         if self.left.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.done.notify_one();
         }
@@ -60,10 +62,17 @@ impl Handler for Counting {
     }
 }
 
-/// Events a second, until the last one is finished on the server.
-pub(crate) async fn ours(bench: &Bench, events: u64, group: &str) -> Result<f64> {
-    let done = Arc::new(Notify::new());
-    let handler = Counting { left: AtomicU64::new(events), done: done.clone() };
+/// How fast a subscription handled everything in the log, until the last event was finished on the server: events a second.
+pub(crate) struct Consumed {
+    /// Since it was started.
+    pub(crate) rate: f64,
+    /// Since its first event came to the handler: what its start takes is a large part of a short log.
+    pub(crate) once_it_ran: f64,
+}
+
+pub(crate) async fn ours(bench: &Bench, events: u64, group: &str) -> Result<Consumed> {
+    let (first, done) = (Arc::new(OnceLock::new()), Arc::new(Notify::new()));
+    let handler = Counting { left: AtomicU64::new(events), first: first.clone(), done: done.clone() };
     let consumer = bench.store.subscribe(Subscription::new(group, "bench").streams(streams()));
     let observation = consumer.observe();
     let cancel = CancellationToken::new();
@@ -75,10 +84,11 @@ pub(crate) async fn ours(bench: &Bench, events: u64, group: &str) -> Result<f64>
     while observation.handled() < events {
         tokio::task::yield_now().await;
     }
-    let rate = rate(events, begin);
+    let rates =
+        Consumed { rate: rate(events, begin), once_it_ran: rate(events, *first.get().unwrap_or(&begin)) };
     cancel.cancel();
     running.await??;
-    Ok(rate)
+    Ok(rates)
 }
 
 async fn raw_loop(bench: &Bench, events: u64, group: &str) -> Result<f64> {

@@ -24,7 +24,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info, warn};
 
 /// Entries held per stream: several reads, so that handlers never wait for the next one.
-const ROOM: usize = reader::BATCH * 8;
+const ROOM: usize = reader::BATCH * 12;
 /// Events looked at in one go.
 const LOOK: usize = 256;
 /// Calls under way at a time that finish events: while the server works on one, the next is on its way.
@@ -64,6 +64,7 @@ pub(super) async fn run(
         waiting: Vec::new(),
         hands: subscription.concurrency,
         parts: parts.min(subscription.concurrency),
+        shared: true,
         store,
         subscription,
         observation,
@@ -113,8 +114,10 @@ pub(super) struct Driver<H> {
     pub(super) waiting: Vec<Finish>,
     /// Free ones.
     pub(super) hands: usize,
-    /// Tasks that handle at once.
+    /// Tasks that handle at once where one is too slow.
     pub(super) parts: usize,
+    /// One was, when last it was seen.
+    pub(super) shared: bool,
     pub(super) asking: bool,
     /// Calls that finish events.
     pub(super) finishing: usize,
@@ -283,7 +286,8 @@ impl<H: Handler> Driver<H> {
         }
         let may_ask = !self.asking && self.hold_off.is_none_or(|t| t <= now);
         let ask = if may_ask { LOOK.min(4 * self.hands) } else { 0 };
-        let plan = self.inbox.plan(now, Look { go: LOOK.min(TURN * self.parts), ask, ordered }, &self.known);
+        let look = Look { go: LOOK.min(TURN * self.parts()), ask, ordered };
+        let plan = self.inbox.plan(now, look, &self.known);
         for (place, reason) in plan.foreign {
             self.start_park(place, None, Why::Own(reason));
         }
@@ -302,9 +306,14 @@ impl<H: Handler> Driver<H> {
         plan.wake.into_iter().chain(self.hold_off.filter(|t| *t > now)).min()
     }
 
+    /// Among how many tasks what is handed out is shared: each costs more than many a handler takes.
+    fn parts(&self) -> usize {
+        if self.shared { self.parts } else { 1 }
+    }
+
     pub(super) fn hand_out(&mut self, events: Vec<(Place, Arc<Item>)>) {
-        let turn = events.len().div_ceil(self.parts).clamp(TURN / 4, TURN);
-        let share = self.subscription.concurrency.div_ceil(self.parts);
+        let turn = events.len().div_ceil(self.parts()).clamp(TURN / 4, TURN);
+        let share = self.subscription.concurrency.div_ceil(self.parts());
         let mut events = events.into_iter().peekable();
         while self.hands > 0 && events.peek().is_some() {
             let jobs: Vec<_> = events.by_ref().take(turn).collect();

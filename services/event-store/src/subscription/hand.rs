@@ -22,6 +22,9 @@ pub(super) struct Job {
     pub(super) began: Instant,
 }
 
+/// Handlers that took so long together are better shared by several tasks, which may run on several cores.
+const WORTH_SHARING: Duration = Duration::from_micros(200);
+
 type Running = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
 /// What became of an event that was handed out.
@@ -77,6 +80,15 @@ pub(super) async fn carry_on(job: Job, mut running: Running) -> Vec<Handled> {
     vec![Handled::Ended(job, outcome, took)]
 }
 
+/// Did they take so long that several tasks do better?
+pub(super) fn worth_sharing(handled: &[Handled]) -> bool {
+    let took = |one: &Handled| match one {
+        Handled::Ended(_, _, took) => *took,
+        Handled::Waiting(..) | Handled::Unbegun(_) => Duration::ZERO,
+    };
+    handled.iter().map(took).sum::<Duration>() >= WORTH_SHARING
+}
+
 fn run(handler: Arc<impl Handler>, item: Arc<Item>) -> Running {
     let event = &item.event;
     let span = tracing::debug_span!("handle", stream = %event.stream, id = %event.id, entity = event.entity_id, correlation = event.correlation_id, traceparent = event.traceparent);
@@ -94,4 +106,42 @@ fn guarded(
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message");
         Poll::Ready(Outcome::Retry(format!("the handler panicked: {text}")))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::RawEntry;
+    use crate::{Id, Kind};
+
+    struct Takes(Duration);
+
+    impl Handler for Takes {
+        async fn handle(&self, _: &crate::Event) -> Outcome {
+            std::thread::sleep(self.0);
+            Outcome::Done(Vec::new())
+        }
+    }
+
+    async fn handled(takes: Duration) -> Vec<Handled> {
+        let fields = [
+            ("event_id", "6d3ff6f4-8a0d-4ae6-9ff8-cf1d46c0e4a1"),
+            ("entity", "{\"id\":\"7\"}"),
+            ("version", "1"),
+        ];
+        let fields = fields.map(|(n, v)| (n.as_bytes().to_vec(), v.as_bytes().to_vec())).to_vec();
+        let stream = Kind::new("order").stream("updated");
+        let event = RawEntry { id: Id::new(1, 0), fields }.into_event(&stream).unwrap();
+        let item = Arc::new(Item::new(event, 0, &[stream]));
+        let jobs = (1..=3).map(|ms| ((Id::new(ms, 0), 0), item.clone())).collect();
+        several(Arc::new(Takes(takes)), jobs, 16).await
+    }
+
+    #[tokio::test]
+    async fn what_takes_long_is_left_to_others_and_shared_from_then_on() {
+        let handled = handled(BUDGET * 2).await;
+        assert!(matches!(handled[..], [Handled::Ended(..), Handled::Unbegun(_), Handled::Unbegun(_)]));
+        assert!(worth_sharing(&handled));
+        assert!(!worth_sharing(&handled[1..]), "what was not begun has taken nothing");
+    }
 }

@@ -49,6 +49,7 @@ impl<H: Handler> Driver<H> {
         match step {
             Step::Handled(handled, hands) => {
                 self.hands += hands;
+                self.shared = hand::worth_sharing(&handled);
                 for one in handled {
                     self.handled(one);
                 }

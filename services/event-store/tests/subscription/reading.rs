@@ -32,17 +32,17 @@ async fn a_stream_that_has_room_again_is_read_on_though_the_read_under_way_waits
     };
     // A read ends by itself after two seconds; where that comes just when there is room, nobody need end it.
     for round in 1..=5 {
-        for part in 0..12 {
+        for part in 0..16 {
             let events = (0..100).map(|n| put("created", &format!("a{round}-{part}-{n}"), n));
             s.store.append(events.collect()).await.unwrap();
         }
         // It holds as much of the one stream as it may, and waits for the other, which gets nothing.
-        eventually("it waits", || async { waiting().await && pending(&s).await >= 800 }).await;
-        assert!(pending(&s).await < 1200, "what is held is bounded");
+        eventually("it waits", || async { waiting().await && pending(&s).await >= 1200 }).await;
+        assert!(pending(&s).await < 1600, "what is held is bounded");
         assert_eq!(reads_ended(&s).await, 0, "nothing has changed yet");
-        gate.add_permits(1200);
+        gate.add_permits(1600);
         eventually("the rest is handled", || async {
-            count(&seen) == 1200 * round && pending(&s).await == 0
+            count(&seen) == 1600 * round && pending(&s).await == 0
         })
         .await;
         if reads_ended(&s).await > 0 {
@@ -87,4 +87,36 @@ async fn a_backlog_of_which_a_read_is_lost_is_handled_once_and_in_the_order_of_t
         let wrong = ids.iter().zip(&appended).find(|(handled, expected)| handled != expected);
         assert_eq!((ids.len(), wrong), (appended.len(), None), "{what:?} {nth}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn handlers_that_compute_for_long_share_the_cores_also_after_some_that_did_not() {
+    assert!(
+        std::thread::available_parallelism().unwrap().get() > 1,
+        "this can be seen on several cores only"
+    );
+    let s = server().await;
+    let (seen, at_once, most) =
+        (Seen::default(), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let answer = {
+        let most = most.clone();
+        move |event: Event| {
+            if event.action() == "updated" {
+                most.fetch_max(at_once.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                // Not a wait for something: the work of this handler.
+                std::thread::sleep(Duration::from_millis(5));
+                at_once.fetch_sub(1, Ordering::SeqCst);
+            }
+            std::future::ready(Outcome::Done(Vec::new()))
+        }
+    };
+    let consumer = run(&s.store, subscription("one"), Recorder { seen: seen.clone(), answer });
+    let all =
+        |action: &'static str| (0..40).map(move |n| put(action, &format!("e{n}"), 0)).collect::<Vec<_>>();
+    s.store.append(all("created")).await.unwrap();
+    eventually("the quick ones", || async { count(&seen) == 40 }).await;
+    s.store.append(all("updated")).await.unwrap();
+    eventually("those that take long", || async { count(&seen) == 80 }).await;
+    consumer.stop().await;
+    assert!(most.load(Ordering::SeqCst) > 1, "one after another");
 }
