@@ -8,18 +8,19 @@ use crate::{Bench, raw};
 use anyhow::{Result, bail};
 use event_store::{Event, Handler, Outcome, Subscription};
 use redis::Value;
+use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) async fn run(bench: &Bench, shrink: u64, report: &mut Report) -> Result<()> {
     let events = (100_000 / shrink).max(1000);
-    fill(bench, events).await?;
+    fill(bench, 0..events).await?;
     let mut pairs = Vec::new();
     for round in 0..=bench.rounds {
-        let ours = ours(bench, events, &format!("ours{round}")).await?.rate;
+        let ours = ours(bench, events, &format!("ours{round}")).await?;
         let raw = raw_loop(bench, events, &format!("raw{round}")).await?;
         if round > 0 {
             pairs.push((ours, raw));
@@ -29,10 +30,10 @@ pub(crate) async fn run(bench: &Bench, shrink: u64, report: &mut Report) -> Resu
     Ok(())
 }
 
-/// Fills the log in batches; entities of ten events each, many of them growing at once.
-pub(crate) async fn fill(bench: &Bench, events: u64) -> Result<()> {
+/// Fills the log in batches with the events of these numbers; entities of ten events each, many of them growing at once.
+pub(crate) async fn fill(bench: &Bench, events: Range<u64>) -> Result<()> {
     let mut batch = Vec::new();
-    for n in 0..events {
+    for n in events {
         // Neighbours in the log belong to different entities, as in a system with many users.
         let (block, i) = (n / 1000, n % 1000);
         batch.push(sample("fill", block * 1000 + (i % 100) * 10 + i / 100).event());
@@ -48,13 +49,11 @@ pub(crate) async fn fill(bench: &Bench, events: u64) -> Result<()> {
 
 struct Counting {
     left: AtomicU64,
-    first: Arc<OnceLock<Instant>>,
     done: Arc<Notify>,
 }
 
 impl Handler for Counting {
     async fn handle(&self, _: &Event) -> Outcome {
-        self.first.get_or_init(Instant::now);
         if self.left.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.done.notify_one();
         }
@@ -62,17 +61,10 @@ impl Handler for Counting {
     }
 }
 
-/// How fast a subscription handled everything in the log, until the last event was finished on the server: events a second.
-pub(crate) struct Consumed {
-    /// Since it was started.
-    pub(crate) rate: f64,
-    /// Since its first event came to the handler: what its start takes is a large part of a short log.
-    pub(crate) once_it_ran: f64,
-}
-
-pub(crate) async fn ours(bench: &Bench, events: u64, group: &str) -> Result<Consumed> {
-    let (first, done) = (Arc::new(OnceLock::new()), Arc::new(Notify::new()));
-    let handler = Counting { left: AtomicU64::new(events), first: first.clone(), done: done.clone() };
+/// Events a second, until the last of so many is finished on the server.
+pub(crate) async fn ours(bench: &Bench, events: u64, group: &str) -> Result<f64> {
+    let done = Arc::new(Notify::new());
+    let handler = Counting { left: AtomicU64::new(events), done: done.clone() };
     let consumer = bench.store.subscribe(Subscription::new(group, "bench").streams(streams()));
     let observation = consumer.observe();
     let cancel = CancellationToken::new();
@@ -84,11 +76,10 @@ pub(crate) async fn ours(bench: &Bench, events: u64, group: &str) -> Result<Cons
     while observation.handled() < events {
         tokio::task::yield_now().await;
     }
-    let rates =
-        Consumed { rate: rate(events, begin), once_it_ran: rate(events, *first.get().unwrap_or(&begin)) };
+    let rate = rate(events, begin);
     cancel.cancel();
     running.await??;
-    Ok(rates)
+    Ok(rate)
 }
 
 async fn raw_loop(bench: &Bench, events: u64, group: &str) -> Result<f64> {

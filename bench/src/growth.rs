@@ -10,9 +10,31 @@ use std::time::Instant;
 pub(crate) async fn run(_: &Bench, shrink: u64, report: &mut Report) -> Result<()> {
     let (few, many) = ((10_000 / shrink).max(1000), (1_000_000 / shrink).max(10_000));
     let (small, large) = (Bench::new(1).await?, Bench::new(1).await?);
-    fill(&small, few).await?;
-    fill(&large, many).await?;
+    fill(&small, 0..few).await?;
+    fill(&large, 0..many).await?;
     let rounds = 5;
+    let mut consumed = Vec::new();
+    consume(&large, many, "group").await?;
+    for round in 0..=rounds {
+        // As many events behind a long and a short history, by a group that handled all of it. The short one is made
+        // anew, so that it stays short.
+        let end = many + round * few;
+        fill(&large, end..end + few).await?;
+        let short = Bench::new(1).await?;
+        fill(&short, 0..few).await?;
+        consume(&short, few, "group").await?;
+        fill(&short, few..2 * few).await?;
+        let pair = (consume(&large, few, "group").await?, consume(&short, few, "group").await?);
+        if round > 0 {
+            consumed.push(pair);
+        }
+    }
+    report.add(
+        format!("consume {few} events behind {many} against {few}"),
+        "events/s",
+        &consumed,
+        Bar::Within(0.2),
+    );
     let mut appends = Vec::new();
     let mut reads = Vec::new();
     for round in 0..=rounds {
@@ -36,22 +58,6 @@ pub(crate) async fn run(_: &Bench, shrink: u64, report: &mut Report) -> Result<(
         format!("read of an entity with {many} against {few} events"),
         "reads/s",
         &reads,
-        Bar::Within(0.2),
-    );
-
-    let mut consumed = Vec::new();
-    for round in 0..=3 {
-        let group = format!("g{round}");
-        let pair = (consume(&large, many, &group).await?, consume(&small, few, &group).await?);
-        let pair = (pair.0.once_it_ran, pair.1.once_it_ran);
-        if round > 0 {
-            consumed.push(pair);
-        }
-    }
-    report.add(
-        format!("consume a log of {many} against {few} events, once it runs"),
-        "events/s",
-        &consumed,
         Bar::Within(0.2),
     );
     Ok(())

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 pub(crate) async fn run(bench: &Bench, shrink: u64, report: &mut Report) -> Result<()> {
     let events = (1_000_000 / shrink).max(1000);
-    fill(bench, events).await?;
+    fill(bench, 0..events).await?;
     let mut pairs = Vec::new();
     for _ in 0..bench.rounds {
         pairs.push((ours(bench, events).await?, raw_pages(bench, events).await?));
