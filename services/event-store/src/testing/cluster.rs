@@ -123,7 +123,7 @@ impl Cluster {
     /// When no node that runs holds it.
     #[must_use]
     pub fn owner_of(&self, key: &str) -> usize {
-        let owns = |node: &Redis| ask::<u64>(node, cmd("EXISTS").arg(key)).is_ok();
+        let owns = |node: &Redis| !node.is_down() && ask::<u64>(node, cmd("EXISTS").arg(key)).is_ok();
         self.nodes.iter().position(owns).unwrap_or_else(|| panic!("nobody holds {key}"))
     }
 

@@ -28,6 +28,8 @@ const PORTS: Range<u16> = 11_000..30_000;
 #[derive(Debug)]
 pub struct Redis {
     server: Child,
+    /// It was killed: what answers on its port is another one.
+    down: bool,
     port: u16,
     folder: TempDir,
     settings: Vec<String>,
@@ -88,7 +90,7 @@ impl Redis {
         let folder = TempDir::new().map_err(|error| format!("no folder for Redis: {error}"))?;
         let environment = environment.to_vec();
         let server = spawn(port, folder.path(), &settings, &environment);
-        let mut redis = Self { server, port, folder, settings, environment };
+        let mut redis = Self { server, down: false, port, folder, settings, environment };
         redis.wait_for_answer()?;
         Ok(redis)
     }
@@ -107,6 +109,12 @@ impl Redis {
         // A server that is gone already is as good.
         let _ = self.server.kill();
         let _ = self.server.wait();
+        self.down = true;
+    }
+
+    /// Was it killed, and not started again? Another test's server may have its port by now.
+    pub(super) fn is_down(&self) -> bool {
+        self.down
     }
 
     /// Starts a killed server again on its data, and lets it write its file anew (see [`write_file_anew`]).
@@ -114,7 +122,14 @@ impl Redis {
     /// # Panics
     /// As [`Redis::start`].
     pub fn restart(&mut self) {
+        // Another test's server may have the port by now; it ends with its test.
+        let deadline = Instant::now() + START_BOUND;
+        while TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)).is_err() {
+            assert!(Instant::now() < deadline, "port {} is another server's by now", self.port);
+            std::thread::sleep(Duration::from_millis(5));
+        }
         self.server = spawn(self.port, self.folder.path(), &self.settings, &self.environment);
+        self.down = false;
         started(self.wait_for_answer());
         match write_file_anew(&self.url()) {
             // A server with users: who made them sees to it.
