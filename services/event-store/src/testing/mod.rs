@@ -6,6 +6,7 @@
 
 mod clock;
 mod cluster;
+mod ports;
 mod proxy;
 mod redis;
 mod sentinels;
@@ -13,8 +14,9 @@ mod setup;
 
 pub use clock::Clock;
 pub use cluster::Cluster;
+pub use ports::free_port;
 pub use proxy::{Line, Lost, Proxy};
-pub use redis::{PROGRAM, Redis, free_port, write_file_anew};
+pub use redis::{PROGRAM, Redis, write_file_anew};
 pub use sentinels::Sentinels;
 pub use setup::{LAYOUT, Server, Setup};
 

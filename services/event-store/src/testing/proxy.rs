@@ -165,11 +165,13 @@ impl Shared {
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     // A failed accept ends the proxy: the test then fails with a refused connection.
     while let Ok((client, _)) = listener.accept().await {
+        // In this order: a connection that is not cut is one of the line that was set before the cut.
+        let cut = shared.state().cut.clone();
         let line = *shared.line.borrow();
         if line == Line::Refusing {
             continue;
         }
-        let (shared, cut) = (shared.clone(), shared.state().cut.clone());
+        let shared = shared.clone();
         tokio::spawn(async move {
             tokio::select! {
                 () = cut.cancelled() => {}

@@ -1,15 +1,11 @@
 //! One server.
 
-use super::Clock;
-use std::collections::BTreeSet;
+use super::{Clock, free_port};
 use std::ffi::OsString;
-use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::ops::Range;
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -21,15 +17,11 @@ const START_BOUND: Duration = Duration::from_secs(10);
 const TOGETHER_BOUND: Duration = Duration::from_secs(40);
 /// A port may be taken between its choice and its use.
 const PORTS_TRIED: usize = 5;
-/// Above what services commonly have, below what systems give to outgoing connections.
-const PORTS: Range<u16> = 11_000..30_000;
 
 /// A running `redis-server`, or another program that is called as it is.
 #[derive(Debug)]
 pub struct Redis {
     server: Child,
-    /// It was killed: what answers on its port is another one.
-    down: bool,
     port: u16,
     folder: TempDir,
     settings: Vec<String>,
@@ -90,7 +82,7 @@ impl Redis {
         let folder = TempDir::new().map_err(|error| format!("no folder for Redis: {error}"))?;
         let environment = environment.to_vec();
         let server = spawn(port, folder.path(), &settings, &environment);
-        let mut redis = Self { server, down: false, port, folder, settings, environment };
+        let mut redis = Self { server, port, folder, settings, environment };
         redis.wait_for_answer()?;
         Ok(redis)
     }
@@ -109,12 +101,6 @@ impl Redis {
         // A server that is gone already is as good.
         let _ = self.server.kill();
         let _ = self.server.wait();
-        self.down = true;
-    }
-
-    /// Was it killed, and not started again? Another test's server may have its port by now.
-    pub(super) fn is_down(&self) -> bool {
-        self.down
     }
 
     /// Starts a killed server again on its data, and lets it write its file anew (see [`write_file_anew`]).
@@ -122,14 +108,7 @@ impl Redis {
     /// # Panics
     /// As [`Redis::start`].
     pub fn restart(&mut self) {
-        // Another test's server may have the port by now; it ends with its test.
-        let deadline = Instant::now() + START_BOUND;
-        while TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)).is_err() {
-            assert!(Instant::now() < deadline, "port {} is another server's by now", self.port);
-            std::thread::sleep(Duration::from_millis(5));
-        }
         self.server = spawn(self.port, self.folder.path(), &self.settings, &self.environment);
-        self.down = false;
         started(self.wait_for_answer());
         match write_file_anew(&self.url()) {
             // A server with users: who made them sees to it.
@@ -278,24 +257,4 @@ pub fn write_file_anew(url: &str) -> redis::RedisResult<()> {
         begun.is_err() || info().is_ok_and(|info| !under_way.iter().any(|line| info.contains(line)))
     });
     begun
-}
-
-/// A port that nobody listens on now, and that this program has not been given before: its other tests
-/// may be about to use theirs. It is none of those that systems give to outgoing connections, which could
-/// take it between its choice and its use.
-///
-/// # Panics
-/// When there is none left.
-#[must_use]
-pub fn free_port() -> u16 {
-    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
-    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
-    // Programs that run beside each other begin at different places.
-    let chance = RandomState::new().hash_one(()).to_ne_bytes();
-    let skipped = u16::from_ne_bytes([chance[0], chance[1]]) % (PORTS.end - PORTS.start);
-    let mut ports = PORTS.cycle().skip(skipped.into()).take(PORTS.len());
-    let free = |port: &u16| !given.contains(port) && TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
-    let port = ports.find(free).unwrap_or_else(|| panic!("no free port in {PORTS:?}"));
-    given.insert(port);
-    port
 }

@@ -1,6 +1,7 @@
 //! A real master and its replica, watched by three real sentinels.
 
-use super::redis::{PROGRAM, Redis, ask, free_port, wait};
+use super::free_port;
+use super::redis::{PROGRAM, Redis, ask, wait};
 use redis::cmd;
 use std::ffi::OsString;
 use std::path::Path;
