@@ -177,7 +177,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
                 () = cut.cancelled() => {}
                 // A line that ends for whatever reason is the client's matter: it sees the end.
                 _ = async {
-                    if line == Line::Foreign { foreign(client).await } else { connection(client, &shared).await }
+                    if line == Line::Foreign { foreign(client).await } else { connection(client, &shared, &cut).await }
                 } => {}
             }
         });
@@ -191,7 +191,7 @@ async fn foreign(mut client: TcpStream) -> io::Result<()> {
 }
 
 /// Passes on until one end closes or a loss is due; dropping the sockets cuts both ends.
-async fn connection(client: TcpStream, shared: &Shared) -> io::Result<()> {
+async fn connection(client: TcpStream, shared: &Shared, cut: &CancellationToken) -> io::Result<()> {
     let server = TcpStream::connect((Ipv4Addr::LOCALHOST, shared.upstream)).await?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
@@ -201,14 +201,14 @@ async fn connection(client: TcpStream, shared: &Shared) -> io::Result<()> {
     let fates = Mutex::new(VecDeque::new());
     let fates = || fates.lock().unwrap_or_else(PoisonError::into_inner);
     tokio::select! {
-        end = pump(from_client, to_server, shared, |command| match shared.fate(command) {
+        end = pump(from_client, to_server, shared, cut, |command| match shared.fate(command) {
             Some(Lost::Command) => Pass::Never,
             fate => {
                 fates().push_back(fate.is_some());
                 Pass::On
             }
         }) => end,
-        end = pump(from_server, to_client, shared, |reply| {
+        end = pump(from_server, to_client, shared, cut, |reply| {
             let is_answer = reply.first() != Some(&b'>');
             if is_answer && fates().pop_front() == Some(true) { Pass::Never } else { Pass::On }
         }) => end,
@@ -225,6 +225,7 @@ async fn pump(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     shared: &Shared,
+    cut: &CancellationToken,
     judge: impl Fn(&[u8]) -> Pass,
 ) -> io::Result<()> {
     let mut line = shared.line.subscribe();
@@ -242,6 +243,10 @@ async fn pump(
         let mut passed = 0;
         while let Some(length) = frame(&held[passed..]) {
             let message = &held[passed..passed + length];
+            // What was sent after the cut passes never, however late this task learns of it.
+            if cut.is_cancelled() {
+                return Ok(());
+            }
             if let Pass::Never = judge(message) {
                 shared.state().lost += 1;
                 return Ok(());
