@@ -14,6 +14,8 @@ use tracing::Instrument;
 
 /// After so long in handlers the rest goes to another task, which may run on another core.
 const BUDGET: Duration = Duration::from_millis(1);
+/// Handlers that took so long together are better shared by several tasks, which may run on several cores.
+const WORTH_SHARING: Duration = Duration::from_micros(200);
 
 /// An event in hand.
 pub(super) struct Job {
@@ -21,9 +23,6 @@ pub(super) struct Job {
     pub(super) item: Arc<Item>,
     pub(super) began: Instant,
 }
-
-/// Handlers that took so long together are better shared by several tasks, which may run on several cores.
-const WORTH_SHARING: Duration = Duration::from_micros(200);
 
 type Running = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
