@@ -1,8 +1,5 @@
 # Each target is one line that calls cargo xtask; `cargo xtask --help` knows more.
-# Everything that is built lies outside the clone, so that a second clone starts warm.
-ORDERSHOP_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/ordershop
-CARGO_TARGET_DIR ?= $(ORDERSHOP_CACHE)/target
-export ORDERSHOP_CACHE CARGO_TARGET_DIR
+# Everything is built outside the clone, in $ORDERSHOP_CACHE, so that a second clone compiles only what differs.
 
 .PHONY: up demo faults test e2e plugin bench down
 
@@ -15,8 +12,8 @@ demo: ## Redis and the nine services on this machine, no cluster
 faults: ## The shop under kill, scale and poison, an accountant checks every cent; `make faults CLUSTER=1` on the cluster
 	@cargo xtask faults $(if $(CLUSTER),--cluster)
 
-test: ## Everything that can be checked, the cluster included
-	@cargo xtask test
+test: ## Everything that can be checked, the cluster included; `make test FULL=1` in its long form
+	@cargo xtask test $(if $(FULL),--full)
 
 e2e: ## The operator on the real cluster: `make e2e FULL=1` runs the long tests too, `ONLY=text` some
 	@cargo xtask e2e $(if $(FULL),--full) $(if $(ONLY),--only $(ONLY))

@@ -1,6 +1,6 @@
 //! `cargo xtask bench`: builds the measuring program as the images are built, and runs it.
 
-use crate::{build, cache, tools};
+use crate::{build, tools};
 use anyhow::{Context, Result, bail};
 
 /// Options of `cargo xtask bench`.
@@ -13,11 +13,9 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     tools::ensure_debian(&["redis-server"])?;
-    let status = build::cargo()
+    let status = build::cargo()?
         .args(["run", "--locked", "--quiet", "--profile", "image", "--package", "bench", "--"])
         .args(&args.args)
-        .current_dir(tools::root())
-        .env("CARGO_TARGET_DIR", cache::target_dir()?)
         .status()
         .context("cannot run cargo")?;
     if !status.success() {

@@ -1,7 +1,6 @@
 //! `cargo xtask faults`: builds the nine services and the harness, or the harness for a cluster, and runs seeds.
 //! What is done and checked is the business of the crate `faults`; here is only what it needs and how long it goes on.
 
-use crate::demo::plan::SERVICES;
 use crate::step::step;
 use crate::{build, cache, cluster, tools};
 use anyhow::{Context, Result, bail};
@@ -13,9 +12,6 @@ pub(crate) const PACKAGES: [&str; 3] = ["redis-server", "python3-aiosmtpd", "uti
 
 /// What the harness for a cluster needs of Debian.
 pub(crate) const MAIL_SERVER: [&str; 2] = ["python3-aiosmtpd", "util-linux"];
-
-/// The services of which there is a next version, with another schema: it runs beside the usual one.
-const NEXT: [&str; 2] = ["inventory", "order"];
 
 /// Options of `cargo xtask faults`.
 #[derive(clap::Args)]
@@ -74,36 +70,26 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// The short form that `cargo xtask test` runs: a few seeds that see every kind of fault between them.
-pub(crate) fn short() -> Result<Command> {
-    let mut command = on_processes()?;
-    // Seven faults each, from the beginning of a deck of twenty.
-    command.args(["--seed", "20", "--seeds", "3", "--seconds", "30", "--every", "4"]);
+/// The form that `cargo xtask test` runs: a few seeds that see every kind of fault between them. Everything was built
+/// before, the harness with its tests.
+pub(crate) fn tests(full: bool) -> Result<Command> {
+    let mut command = harness(&build::development_program("faults")?, &build::deployed_folder()?)?;
+    // Seven faults each in half a minute, from the beginning of a deck of twenty.
+    let seconds = if full { "60" } else { "30" };
+    command.args(["--seed", "20", "--seeds", "3", "--seconds", seconds, "--every", "4"]);
     Ok(command)
 }
 
-/// The harness for nine processes, with the folder of the services' programs, built as the tests build them.
+/// The harness for nine processes.
 fn on_processes() -> Result<Command> {
     tools::ensure_debian(&PACKAGES)?;
-    let target = cache::target_dir()?;
-    let folder = target.join("debug");
-    // The same packages in both builds, so that what they depend on is built once.
-    let packages = ["--package", "faults", "--package", "chassis"];
-    step("next versions of services built", || {
-        compile(&target, &[&packages[..], &["--features", "chassis/schema-next"]].concat(), &SERVICES)?;
-        // The next build puts the usual programs in their place.
-        let next = folder.join("next");
-        std::fs::create_dir_all(&next)?;
-        for program in NEXT.map(|name| format!("ordershop-{name}")) {
-            let to = next.join(&program);
-            std::fs::copy(folder.join(&program), &to)
-                .with_context(|| format!("cannot write {}", to.display()))?;
-        }
-        Ok(())
-    })?;
-    step("services and harness built", || compile(&target, &packages, &SERVICES))?;
-    let mut command = Command::new(folder.join("faults"));
-    command.arg("--binaries").arg(&folder).arg("--out").arg(cache::dir()?.join("faults"));
+    let services = step("services and their next versions built", build::services_and_next)?;
+    harness(&step("harness built", || build::development("faults"))?, &services)
+}
+
+fn harness(program: &Path, services: &Path) -> Result<Command> {
+    let mut command = Command::new(program);
+    command.arg("--binaries").arg(services).arg("--out").arg(cache::dir()?.join("faults"));
     Ok(command)
 }
 
@@ -116,9 +102,7 @@ fn on_cluster() -> Result<Command> {
     if !kubeconfig.exists() {
         bail!("{} is not there: `make up` makes a cluster", kubeconfig.display());
     }
-    let target = cache::target_dir()?;
-    step("harness built", || compile(&target, &["--package", "e2e", "--bin", "cluster-faults"], &[]))?;
-    let mut command = Command::new(target.join("debug/cluster-faults"));
+    let mut command = Command::new(step("harness built", || build::development("cluster-faults"))?);
     if kubeconfig == ours {
         let engine = cluster::running(cluster::DEFAULT_NAME)?.engine()?;
         engine.set_env(&mut command);
@@ -126,15 +110,4 @@ fn on_cluster() -> Result<Command> {
     }
     command.env("KUBECONFIG", kubeconfig).arg("--out").arg(cache::dir()?.join("cluster-faults"));
     Ok(command)
-}
-
-fn compile(target: &Path, options: &[&str], services: &[&str]) -> Result<()> {
-    let mut cargo = build::cargo();
-    cargo.args(["build", "--locked"]).args(options).current_dir(tools::root());
-    cargo.args(services.iter().flat_map(|name| ["--package".to_owned(), format!("ordershop-{name}")]));
-    let status = cargo.env("CARGO_TARGET_DIR", target).status().context("cannot run cargo")?;
-    if !status.success() {
-        bail!("cargo build ended with {status}");
-    }
-    Ok(())
 }

@@ -6,7 +6,7 @@
 use crate::cluster::{self, Cluster, Engine};
 use crate::demo::plan::SERVICES;
 use crate::tools::{self, Run, ensure_debian, go};
-use crate::{cache, step::step};
+use crate::{build, cache, step::step};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -76,7 +76,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
         if load {
             build_and_load(&cluster::running(&name)?, &programs)?;
         } else {
-            build(&Engine::detect()?, &programs, &[])?;
+            make(&Engine::detect()?, &programs, &[])?;
         }
     }
     if print {
@@ -96,7 +96,7 @@ pub(crate) fn refs() -> Result<Refs> {
 pub(crate) fn build_and_load(cluster: &Cluster, programs: &Path) -> Result<Refs> {
     let engine = cluster.engine()?;
     let present = cluster.images()?;
-    let refs = build(&engine, programs, &present)?;
+    let refs = make(&engine, programs, &present)?;
     let missing: Vec<String> = refs.all().into_iter().filter(|image| !present.contains(image)).collect();
     if missing.is_empty() {
         eprintln!("  ok the cluster has images {} already", refs.version);
@@ -107,7 +107,7 @@ pub(crate) fn build_and_load(cluster: &Cluster, programs: &Path) -> Result<Refs>
 }
 
 /// Images that are in `present` already are not built again.
-fn build(engine: &Engine, programs: &Path, present: &[String]) -> Result<Refs> {
+fn make(engine: &Engine, programs: &Path, present: &[String]) -> Result<Refs> {
     let refs = Refs::of(version(programs)?, redis_reference()?);
     let wanted: Vec<String> = refs.all().into_iter().filter(|image| !present.contains(image)).collect();
     let absent = wanted.iter().any(|image| !engine.has_image(image));
@@ -137,8 +137,8 @@ fn folder() -> Result<PathBuf> {
 
 /// Builds the programs that the images hold; the folder of them.
 pub(crate) fn compile() -> Result<PathBuf> {
-    step("build the nine services", crate::build::services)?;
-    step("build the operator", crate::build::operator)
+    step("build the nine services", build::services)?;
+    step("build the operator", build::operator)
 }
 
 fn version(programs: &Path) -> Result<String> {

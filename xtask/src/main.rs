@@ -6,7 +6,6 @@ mod bench;
 mod build;
 mod cache;
 mod check;
-mod clone;
 mod cluster;
 mod demo;
 mod faults;
@@ -20,6 +19,7 @@ mod tools;
 mod up;
 
 use clap::{Parser, Subcommand};
+use launcher::slot::Held;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "OrderShop's own commands")]
@@ -46,7 +46,7 @@ enum Command {
     Demo(demo::Args),
     /// Format, licences, lints, documentation, generated files
     Check,
-    /// Write the generated files anew
+    /// Write the generated files again
     Generate,
     /// The servers that the event store is tested on, beside this machine's own; prints their programs
     Servers(servers::Args),
@@ -55,7 +55,7 @@ enum Command {
     /// All checks and tests, those on a real cluster included; ends with a line of counts
     Test(test::Args),
     /// The operator and whole shops on a real cluster: that of `KUBECONFIG`, else that of `up`
-    E2e(test::e2e::Args),
+    E2e(test::cluster::Args),
     /// The event store beside raw Redis commands, side by side in one run
     Bench(bench::Args),
     /// Cluster, images, operator and the sample shop; waits for Ready and prints the URL
@@ -66,7 +66,7 @@ enum Command {
 
 fn main() -> anyhow::Result<()> {
     let command = Cli::parse().command;
-    clone::take_builds_over()?;
+    let sources = Held::current()?;
     match command {
         Command::Cluster(args) => cluster::run(args),
         Command::Images(args) => images::run(args),
@@ -74,13 +74,13 @@ fn main() -> anyhow::Result<()> {
         Command::Kubectl(args) => tools::kubectl(args),
         Command::Helm(args) => tools::helm(args),
         Command::Plugin(args) => plugin::run(args),
-        Command::Demo(args) => demo::run(&args),
+        Command::Demo(args) => demo::run(&args, sources),
         Command::Check => check::run(),
         Command::Generate => check::generate(),
         Command::Servers(args) => servers::run(&args),
         Command::Faults(args) => faults::run(&args),
         Command::Test(args) => test::run(&args),
-        Command::E2e(args) => test::e2e::run(&args),
+        Command::E2e(args) => test::cluster::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Up(args) => up::up(args),
         Command::Down(args) => up::down(args),

@@ -53,11 +53,15 @@ fn pass_through(program: &go::Program, args: PassThrough) -> Result<()> {
     std::process::exit(status.code().unwrap_or(1));
 }
 
-/// The workspace's folder.
+/// The sources that this program was built of: a copy of the clone, to read and to build from.
 pub(crate) fn root() -> PathBuf {
-    let manifest = std::env::var_os("CARGO_MANIFEST_DIR")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     manifest.parent().map_or_else(|| manifest.clone(), PathBuf::from)
+}
+
+/// The clone that the command was given in: where generated files are written.
+pub(crate) fn clone() -> PathBuf {
+    std::env::var_os(launcher::slot::CLONE).map_or_else(root, PathBuf::from)
 }
 
 /// Waits until no other command changes the cluster or its cache; the lock ends with the returned file.

@@ -4,7 +4,7 @@
 use crate::tools;
 use anyhow::{Context, Result, ensure};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// From where in the chart to where below `deploy/`, and what becomes of the text on its way.
 type Copy = (&'static str, &'static str, fn(&str) -> String);
@@ -14,10 +14,11 @@ const COPIES: [Copy; 2] = [
     ("files/dashboard.json", "components/monitoring/ordershop.json", str::to_owned),
 ];
 
-/// Writes every copy anew; which these are.
+/// Writes every copy again; which these are.
 pub(super) fn write() -> Result<Vec<PathBuf>> {
     let mut written = Vec::new();
     for (file, text) in current()? {
+        let file = tools::clone().join(file);
         fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
         written.push(file);
     }
@@ -27,18 +28,20 @@ pub(super) fn write() -> Result<Vec<PathBuf>> {
 /// Every copy says what its source says.
 pub(super) fn check() -> Result<()> {
     for (file, text) in current()? {
+        let file = tools::root().join(file);
         let is = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
         ensure!(is == text, "{} is old: run `cargo xtask generate`", file.display());
     }
     Ok(())
 }
 
+/// The path of each copy in the workspace, with its text.
 fn current() -> Result<Vec<(PathBuf, String)>> {
     let root = tools::root();
     let copied = |(from, to, change): &Copy| {
         let from = root.join("charts/ordershop-operator").join(from);
         let text = fs::read_to_string(&from).with_context(|| format!("cannot read {}", from.display()))?;
-        Ok((root.join("deploy").join(to), change(&text)))
+        Ok((Path::new("deploy").join(to), change(&text)))
     };
     COPIES.iter().map(copied).collect()
 }

@@ -1,7 +1,7 @@
-//! The `CustomResourceDefinition`, written anew. That every copy is
+//! The `CustomResourceDefinition`, written again. That every copy is
 //! what the operator's types give today is a test of the operator, which has them at hand.
 
-use crate::{build, cache, tools};
+use crate::{build, tools};
 use anyhow::{Context, Result, ensure};
 use std::path::PathBuf;
 use walkdir::WalkDir;
@@ -11,7 +11,7 @@ const MARK: &str = "by `ordershop-operator crd`";
 /// Where copies lie: one for `kubectl apply`, one in the chart.
 const FOLDERS: [&str; 2] = ["deploy", "charts"];
 
-/// Writes every copy anew; which these are.
+/// Writes every copy again; which these are.
 pub(super) fn write() -> Result<Vec<PathBuf>> {
     let (current, copies) = (current()?, copies()?);
     for file in &copies {
@@ -21,10 +21,8 @@ pub(super) fn write() -> Result<Vec<PathBuf>> {
 }
 
 fn current() -> Result<String> {
-    let output = build::cargo()
-        .args(["run", "--quiet", "--locked", "--package", "ordershop-operator", "--", "crd"])
-        .env("CARGO_TARGET_DIR", cache::target_dir()?)
-        .current_dir(tools::root())
+    let output = build::cargo()?
+        .args(["run", "--quiet", "--locked", "--workspace", "--bin", "ordershop-operator", "--", "crd"])
         .output()
         .context("cannot run cargo")?;
     ensure!(output.status.success(), "`ordershop-operator crd`: {}", String::from_utf8_lossy(&output.stderr));
@@ -35,7 +33,7 @@ fn copies() -> Result<Vec<PathBuf>> {
     let mut all = Vec::new();
     for folder in FOLDERS {
         let before = all.len();
-        for entry in WalkDir::new(tools::root().join(folder)).sort_by_file_name() {
+        for entry in WalkDir::new(tools::clone().join(folder)).sort_by_file_name() {
             let path = entry?.into_path();
             if path.extension().is_some_and(|e| e == "yaml") && is_marked(&path)? {
                 all.push(path);

@@ -43,9 +43,8 @@ pub(super) fn check() -> Result<()> {
     let policy =
         std::fs::read_to_string(&policy).with_context(|| format!("cannot read {}", policy.display()))?;
     let policy: Policy = toml::from_str(&policy).context("deny.toml")?;
-    let output = build::cargo()
+    let output = build::cargo()?
         .args(["metadata", "--format-version", "1", "--locked"])
-        .current_dir(tools::root())
         .output()
         .context("cannot run cargo metadata")?;
     if !output.status.success() {

@@ -2,18 +2,12 @@
 
 use crate::tools;
 use anyhow::{Context, Result, bail, ensure};
-use std::path::Path;
-use walkdir::{DirEntry, WalkDir};
 
 pub(super) fn check() -> Result<()> {
     let root = tools::root();
     let mut broken = Vec::new();
     let mut seen = 0_usize;
-    for entry in WalkDir::new(&root).sort_by_file_name().into_iter().filter_entry(is_ours) {
-        let path = entry?.into_path();
-        if path.extension().is_none_or(|extension| extension != "md") {
-            continue;
-        }
+    for path in super::ours(&root, "md")? {
         let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         for link in relative_links(&text) {
             seen += 1;
@@ -28,12 +22,6 @@ pub(super) fn check() -> Result<()> {
         bail!("these links lead nowhere:\n     {}", broken.join("\n     "));
     }
     Ok(())
-}
-
-/// Neither git's own folder nor what was built.
-pub(super) fn is_ours(entry: &DirEntry) -> bool {
-    let name = entry.file_name();
-    !(entry.file_type().is_dir() && [Path::new(".git"), Path::new("target")].contains(&Path::new(name)))
 }
 
 /// The targets of `[text](target)` that are files, without the place in the file.

@@ -8,8 +8,10 @@ mod links;
 mod promises;
 mod values;
 
-use crate::{build, cache, step::step, tools};
-use anyhow::{Context, Result, bail, ensure};
+use crate::{build, step::step};
+use anyhow::{Context, Result, ensure};
+use std::path::{Path, PathBuf};
+use walkdir::{DirEntry, WalkDir};
 
 /// A check's title and what it does.
 pub(crate) type Check = (&'static str, fn() -> Result<()>);
@@ -27,7 +29,7 @@ pub(crate) const CHECKS: [Check; 9] = [
     ("documentation builds, no broken link", documentation),
 ];
 
-/// Writes all generated files anew.
+/// Writes all generated files again, in the clone.
 pub(crate) fn generate() -> Result<()> {
     for file in generated::write()?.into_iter().chain(copies::write()?).chain([values::write()?]) {
         println!("{}", file.display());
@@ -45,31 +47,38 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
+/// The files of the sources with this extension, in the order of their names; neither git's nor what was built.
+pub(crate) fn ours(root: &Path, extension: &str) -> Result<Vec<PathBuf>> {
+    let is_ours = |entry: &DirEntry| {
+        let name = entry.file_name();
+        !(entry.file_type().is_dir() && [Path::new(".git"), Path::new("target")].contains(&Path::new(name)))
+    };
+    let mut files = Vec::new();
+    for entry in WalkDir::new(root).sort_by_file_name().into_iter().filter_entry(is_ours) {
+        let path = entry?.into_path();
+        if path.extension().is_some_and(|found| found == extension) {
+            files.push(path);
+        }
+    }
+    Ok(files)
+}
+
 fn format() -> Result<()> {
-    cargo(&["fmt", "--all", "--check"], &[])
+    let status = build::cargo()?.args(["fmt", "--all", "--check"]).status().context("cannot run cargo")?;
+    ensure!(status.success(), "not formatted: run `cargo fmt --all`");
+    Ok(())
 }
 
 fn lints() -> Result<()> {
     // `missing_docs` stands among the workspace's lints, so this is where an undocumented item fails.
-    cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"], &[])
+    build::compile("clippy", |cargo| {
+        cargo.args(["--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]);
+    })
 }
 
 fn documentation() -> Result<()> {
-    let strict = [("RUSTDOCFLAGS", "-D warnings")];
-    cargo(&["doc", "--quiet", "--workspace", "--no-deps", "--document-private-items", "--locked"], &strict)
-}
-
-/// Runs cargo on the workspace; what it says goes to the terminal.
-fn cargo(args: &[&str], env: &[(&str, &str)]) -> Result<()> {
-    let status = build::cargo()
-        .args(args)
-        .envs(env.iter().copied())
-        .env("CARGO_TARGET_DIR", cache::target_dir()?)
-        .current_dir(tools::root())
-        .status()
-        .context("cannot run cargo")?;
-    if !status.success() {
-        bail!("`cargo {}` ended with {status}", args.join(" "));
-    }
-    Ok(())
+    build::compile("doc", |cargo| {
+        cargo.args(["--quiet", "--workspace", "--no-deps", "--document-private-items"]);
+        cargo.env("RUSTDOCFLAGS", "-D warnings");
+    })
 }

@@ -4,23 +4,19 @@
 use crate::tools;
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeSet;
-use walkdir::WalkDir;
+use std::path::Path;
 
 pub(super) fn check() -> Result<()> {
     let root = tools::root();
     let mut named = Vec::new();
     let mut functions = BTreeSet::new();
-    for entry in WalkDir::new(&root).sort_by_file_name().into_iter().filter_entry(super::links::is_ours) {
-        let path = entry?.into_path();
-        let read = || std::fs::read_to_string(&path).with_context(|| path.display().to_string());
-        match path.extension().and_then(|extension| extension.to_str()) {
-            Some("rs") => functions.extend(names_of_functions(&read()?).map(str::to_owned)),
-            Some("md") => {
-                let document = path.strip_prefix(&root).unwrap_or(&path).to_owned();
-                named.extend(names_of_tests(&read()?).map(|name| (document.clone(), name.to_owned())));
-            }
-            _ => {}
-        }
+    let read = |path: &Path| std::fs::read_to_string(path).with_context(|| path.display().to_string());
+    for path in super::ours(&root, "rs")? {
+        functions.extend(names_of_functions(&read(&path)?).map(str::to_owned));
+    }
+    for path in super::ours(&root, "md")? {
+        let document = path.strip_prefix(&root).unwrap_or(&path).to_owned();
+        named.extend(names_of_tests(&read(&path)?).map(|name| (document.clone(), name.to_owned())));
     }
     ensure!(!named.is_empty(), "no document below {} names a test", root.display());
     named.retain(|(_, name)| !functions.contains(name));

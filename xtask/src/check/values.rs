@@ -6,13 +6,14 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use std::path::PathBuf;
 
+const CHART: &str = "charts/ordershop-operator";
 /// What stands before and after the table.
 const BEGIN: &str = "<!-- Written by `cargo xtask generate` from values.yaml. -->\n";
 const END: &str = "<!-- The end of what is written. -->\n";
 
-/// Writes the table anew.
+/// Writes the table again.
 pub(super) fn write() -> Result<PathBuf> {
-    let file = file("README.md");
+    let file = tools::clone().join(CHART).join("README.md");
     std::fs::write(&file, current()?).with_context(|| format!("cannot write {}", file.display()))?;
     Ok(file)
 }
@@ -28,12 +29,8 @@ fn current() -> Result<String> {
     with_table(&read("README.md")?, &table(&rows(&read("values.yaml")?)?))
 }
 
-fn file(name: &str) -> PathBuf {
-    tools::root().join("charts/ordershop-operator").join(name)
-}
-
 fn read(name: &str) -> Result<String> {
-    let file = file(name);
+    let file = tools::root().join(CHART).join(name);
     std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))
 }
 

@@ -14,6 +14,7 @@ mod supervisor;
 
 use crate::{build, cache, step::step};
 use anyhow::{Context, Result, bail};
+use launcher::slot::Held;
 use nix::fcntl::{Flock, FlockArg};
 use plan::Probe;
 use probe::Http;
@@ -42,8 +43,8 @@ pub(crate) struct Args {
     data: Option<PathBuf>,
 }
 
-/// Runs until Ctrl-C or SIGTERM.
-pub(crate) fn run(args: &Args) -> Result<()> {
+/// Runs until Ctrl-C or SIGTERM. `sources` may be built otherwise as soon as the demo has its own copy of the programs.
+pub(crate) fn run(args: &Args, sources: Held) -> Result<()> {
     for (port, flag) in [(args.port, "--port"), (args.redis_port, "--redis-port")] {
         if !ports::is_free(port) {
             bail!(
@@ -53,10 +54,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let (data, _lock) = data_folder(args)?;
     let redis_server = redis_server::find()?;
-    let binaries = step("services built", build::services)?;
+    let programs = step("services built", || own_copy(&build::services()?, &data))?;
+    drop(sources);
 
     let mut supervisor = Supervisor::new(data.join("logs"))?;
-    let outcome = serve(args, &data, redis_server, &binaries, &mut supervisor);
+    let outcome = serve(args, &data, redis_server, &programs, &mut supervisor);
     let stopped = step("all ten processes ended", || {
         supervisor.stop();
         Ok(())
@@ -64,17 +66,32 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     outcome.and(stopped)
 }
 
+/// Copies the services into the demo's folder: a process that died is started from the same program again, whatever was
+/// built since.
+fn own_copy(built: &Path, data: &Path) -> Result<PathBuf> {
+    let folder = data.join("programs");
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    for service in plan::SERVICES {
+        let (program, new) = (format!("ordershop-{service}"), folder.join("new"));
+        // A program that still runs cannot be written to, but it can be replaced.
+        std::fs::copy(built.join(&program), &new)
+            .and_then(|_| std::fs::rename(&new, folder.join(&program)))
+            .with_context(|| format!("cannot copy {program} to {}", folder.display()))?;
+    }
+    Ok(folder)
+}
+
 /// From the first process to the user's wish to stop.
 fn serve(
     args: &Args,
     data: &Path,
     redis_server: PathBuf,
-    binaries: &Path,
+    programs: &Path,
     supervisor: &mut Supervisor,
 ) -> Result<()> {
     let begin = Instant::now();
     let redis = plan::redis(redis_server, args.redis_port, data);
-    let services = plan::services(binaries, args.port, args.redis_port, &ports::free(plan::PORTS)?);
+    let services = plan::services(programs, args.port, args.redis_port, &ports::free(plan::PORTS)?);
     let probes: Vec<_> = services.iter().map(|plan| (plan.name, plan.probe)).collect();
 
     let redis_probe = redis.probe;

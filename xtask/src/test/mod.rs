@@ -1,20 +1,22 @@
-//! `cargo xtask test`: everything that can be checked, cheap things first, and one summary line at the end.
+//! `cargo xtask test`: everything that can be checked. First the checks that run nothing of ours and the builds, then all
+//! tests side by side, since most of them wait. The summary says where the time went.
 //!
-//! A part that fails does not keep the later ones from running, unless they need it; what could not run
-//! counts as failed, with its reason. Nothing is skipped.
+//! A part that fails keeps no other from running. What cannot run counts as failed, with its reason.
 
-mod cargo;
-pub(crate) mod e2e;
+pub(crate) mod cluster;
+mod ignored;
 mod libtest;
-mod servers;
+mod nextest;
+mod outcome;
+mod pages;
+mod parts;
+mod summary;
 
-use crate::check::CHECKS;
-use crate::{build, step::step, tools};
+use crate::{build, tools};
 use anyhow::{Context, Result};
-use cargo::CargoTest;
-use libtest::Counts;
-use servers::Runs;
-use std::time::Instant;
+use outcome::{Counts, Section};
+use std::thread;
+use summary::Moment;
 
 /// Options of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -22,9 +24,12 @@ pub(crate) struct Args {
     /// Run one part only
     #[arg(long, value_enum)]
     only: Option<Part>,
+    /// The long form of every test, too
+    #[arg(long)]
+    full: bool,
 }
 
-/// The parts, in the order in which they run.
+/// The parts, in the order of the summary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Part {
     /// Format, licences, lints, documentation, generated files
@@ -41,111 +46,66 @@ enum Part {
     E2e,
 }
 
-impl Part {
-    const ALL: [Self; 6] = [Self::Check, Self::Unit, Self::Servers, Self::Demo, Self::Faults, Self::E2e];
-
-    const fn title(self) -> &'static str {
-        match self {
-            Self::Check => "checks",
-            Self::Unit => "unit and integration tests",
-            Self::Servers => "the event store on every server",
-            Self::Demo => "demo",
-            Self::Faults => "faults",
-            Self::E2e => "end to end on the cluster",
-        }
-    }
-}
-
 /// Runs the parts; the last line on stdout is `N passed, N failed`.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    // All that tests write to temporary folders goes here and away with it, a killed test's leavings too.
+    // All that tests write to temporary folders goes here and away with it, also what a killed test has left.
     let scratch = tempfile::Builder::new().prefix("ordershop-test-").tempdir()?;
-    let parts = Part::ALL.into_iter().filter(|part| args.only.is_none_or(|only| only == *part));
+    let reasons = ignored::reasons(&tools::root())?;
+    let context = parts::Context { scratch: scratch.path().to_owned(), full: args.full, reasons };
 
-    let mut lines = Vec::new();
-    let mut total = Counts::default();
-    for part in parts {
-        println!("\n== {}", part.title());
-        let mut begin = Instant::now();
-        let mut add = |title: &str, counts: Counts| {
-            lines.push(format!("{title:<34} {counts} ({:.0} s)", begin.elapsed().as_secs_f64()));
-            total += counts;
-            begin = Instant::now();
-        };
-        match part {
-            Part::Check => add(part.title(), checks()),
-            Part::Unit => add(part.title(), counted(unit(scratch.path()))),
-            Part::Servers => match Runs::prepare(workspace(scratch.path())) {
-                Ok(runs) => runs.each(scratch.path()).for_each(|(title, run)| add(&title, counted(run))),
-                Err(error) => add(part.title(), counted(Err(error))),
-            },
-            Part::Demo => add(part.title(), counted(demo(scratch.path()))),
-            Part::Faults => {
-                let run = crate::faults::short().and_then(|mut run| cargo::counts(&mut run));
-                add(part.title(), counted(run));
-            }
-            Part::E2e => add(part.title(), counted(e2e(scratch.path()))),
-        }
+    let mut moments = vec![("checking and building", Moment::now()?)];
+    let mut sections = Vec::new();
+    let is_wanted = |part: Part| args.only.is_none_or(|only| only == part);
+    if build(is_wanted, args.full, &mut sections) {
+        moments.push(("testing", Moment::now()?));
+        sections.extend(side_by_side(is_wanted, &context));
     }
+    moments.push(("", Moment::now()?));
     scratch.close().context("cannot remove the tests' temporary folder")?;
 
-    println!("\n{}", lines.join("\n"));
-    println!("{total}");
-    // The summary stays the last line: no error text after it.
+    let total = summary::total(&sections);
+    println!("\n{}\n{total}", summary::text(&sections, &build::take_compiled(), &moments));
     if total.failed > 0 || total.passed == 0 {
         std::process::exit(1);
     }
     Ok(())
 }
 
-/// A part that could not run to its end is one failure, and says why.
-fn counted(result: Result<Counts>) -> Counts {
-    result.unwrap_or_else(|error| {
-        println!("  !! {error:#}");
-        Counts::FAILED
+/// Checks the sources and builds what the tests need; false when there is nothing to test, or nothing to test it with.
+fn build(is_wanted: impl Fn(Part) -> bool, full: bool, sections: &mut Vec<Section>) -> bool {
+    let (demo, faults, e2e) = (is_wanted(Part::Demo), is_wanted(Part::Faults), is_wanted(Part::E2e));
+    thread::scope(|scope| {
+        // A cluster that is created waits most of the time, unless its own programs must be built.
+        let created = e2e.then(|| scope.spawn(move || cluster::create(full)));
+        if is_wanted(Part::Check) {
+            sections.push(parts::checks());
+        }
+        let mut is_built = false;
+        if demo || faults || e2e || is_wanted(Part::Unit) || is_wanted(Part::Servers) {
+            let built = parts::build(demo || faults || e2e, faults);
+            is_built = built.counts() == Counts::default();
+            sections.push(built);
+        }
+        if let Some(Err(error)) = created.map(|created| created.join().unwrap_or(Ok(()))) {
+            // The tests on it will say so once more, and count it.
+            println!("  !! the cluster: {error:#}");
+        }
+        is_built
     })
 }
 
-fn checks() -> Counts {
-    let mut counts = Counts::default();
-    for (title, check) in CHECKS {
-        counts += match step(title, check) {
-            Ok(()) => Counts::PASSED,
-            Err(error) => {
-                println!("     {error:#}");
-                Counts::FAILED
-            }
-        };
-    }
-    counts
-}
-
-fn unit(scratch: &std::path::Path) -> Result<Counts> {
-    // Tests of the services send mails to a real server, too.
-    tools::ensure_debian(&crate::faults::PACKAGES)?;
-    workspace(scratch).run()
-}
-
-fn workspace(scratch: &std::path::Path) -> CargoTest {
-    CargoTest::new(scratch).args(["--workspace", "--exclude", "e2e", "--no-fail-fast"])
-}
-
-fn demo(scratch: &std::path::Path) -> Result<Counts> {
-    tools::ensure_debian(&["redis-server"])?;
-    let xtask = std::env::current_exe()?;
-    // Before the tests, so that their deadlines are about the demo and not about the compiler.
-    step("services built", build::services)?;
-    CargoTest::new(scratch)
-        .args(["--package", "e2e", "--lib", "--test", "demo", "--no-fail-fast"])
-        .env("ORDERSHOP_XTASK", xtask)
-        // Each starts ten processes of its own; one after another keeps their times honest.
-        .threads(1)
-        .run()
-}
-
-fn e2e(scratch: &std::path::Path) -> Result<Counts> {
-    // A cluster with a shop on it that answers: that is a test passed, too.
-    let mut counts = Counts::PASSED;
-    counts += e2e::short(scratch)?;
-    Ok(counts)
+fn side_by_side(is_wanted: impl Fn(Part) -> bool, context: &parts::Context) -> Vec<Section> {
+    thread::scope(|scope| {
+        let unit = is_wanted(Part::Unit).then(|| scope.spawn(|| parts::unit(context)));
+        let servers = is_wanted(Part::Servers).then(|| scope.spawn(|| parts::servers(context)));
+        let (demo, faults) = (is_wanted(Part::Demo), is_wanted(Part::Faults));
+        // Both start a whole shop of processes: one after the other.
+        let shops = scope.spawn(move || {
+            let demo = demo.then(|| parts::demo(context));
+            demo.into_iter().chain(faults.then(|| parts::faults(context))).collect::<Vec<_>>()
+        });
+        let e2e = is_wanted(Part::E2e).then(|| scope.spawn(|| vec![parts::cluster(context)]));
+        let running = unit.into_iter().chain(servers).chain([shops]).chain(e2e);
+        running.flat_map(|part| part.join().unwrap_or_else(|_| vec![Section::panicked()])).collect()
+    })
 }

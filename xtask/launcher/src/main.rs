@@ -1,0 +1,55 @@
+//! `cargo xtask`: see the library.
+
+use launcher::slot;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::{env, io};
+
+fn main() -> ExitCode {
+    match launch() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("Error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Builds xtask from a copy of the clone and becomes it.
+fn launch() -> io::Result<ExitCode> {
+    let clone = clone_folder()?;
+    let held = slot::take(&clone)?;
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut build = Command::new(&cargo);
+    // The whole workspace decides on the features: the tests are built with the same ones.
+    build.args(["build", "--quiet", "--locked", "--workspace", "--bin", "xtask"]);
+    build.current_dir(held.slot().source()).env("CARGO_TARGET_DIR", held.slot().target());
+    without_our_package(&mut build);
+    let status = build.status()?;
+    if !status.success() {
+        return Ok(ExitCode::FAILURE);
+    }
+    let mut xtask = Command::new(held.slot().target().join("debug/xtask"));
+    xtask.args(env::args_os().skip(1)).envs(held.environment(&clone)).env("CARGO", cargo);
+    without_our_package(&mut xtask);
+    Err(xtask.exec())
+}
+
+/// The workspace that `cargo run` runs this program in.
+fn clone_folder() -> io::Result<PathBuf> {
+    let manifest = env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    let clone = manifest.parent().and_then(Path::parent);
+    clone.ok_or_else(|| io::Error::other("not in a workspace"))?.canonicalize()
+}
+
+/// What `cargo run` says about this package: build scripts that watch those variables would run again for every clone.
+fn without_our_package(command: &mut Command) {
+    for (name, _) in env::vars_os() {
+        let is_ours = |prefix: &str| name.to_str().is_some_and(|name| name.starts_with(prefix));
+        if is_ours("CARGO_PKG_") || is_ours("CARGO_MANIFEST_") || name == "CARGO_TARGET_DIR" {
+            command.env_remove(&name);
+        }
+    }
+}

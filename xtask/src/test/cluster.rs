@@ -1,0 +1,173 @@
+//! `cargo xtask e2e`: the suite on a real cluster, the operator and whole shops on it.
+//!
+//! The short run is part of `cargo xtask test`. A test that is too long for it carries
+//! `#[ignore = "full: why"]`; only `--full` runs it, and the short run names it, so that nothing looks green that
+//! was not run. The results of a full run are written to `docs/src/e2e.md` and `operator.md`, and by nothing else.
+
+use super::nextest::{self, Suite};
+use super::outcome::{Counts, Section, Test};
+use super::parts::Context as Tests;
+use super::summary::{self, Moment};
+use super::{ignored, pages};
+use crate::{build, cache, cluster, faults, step::step, tools, tools::Run};
+use anyhow::{Context, Result, bail};
+use pages::Stamp;
+use std::ffi::OsString;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The tests' namespace, where an operator watches that one alone; see `e2e/src/cluster/namespace.rs`.
+const NAMESPACE: &str = "ORDERSHOP_E2E_NAMESPACE";
+const PAGE: &str = "docs/src/e2e.md";
+const PROMISES: &str = "docs/src/operator.md";
+
+/// Options of `cargo xtask e2e`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The long tests too; writes docs/src/e2e.md
+    #[arg(long)]
+    full: bool,
+    /// Only tests whose `program::name` contains this
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+}
+
+/// Runs the suite on the cluster of `KUBECONFIG`, else on that of `make up`; the last line is `N passed, N failed`.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let scratch = tempfile::Builder::new().prefix("ordershop-e2e-").tempdir()?;
+    let reasons = ignored::reasons(&tools::root())?;
+    let context = Tests { scratch: scratch.path().to_owned(), full: args.full, reasons };
+    let begin = Moment::now()?;
+    nextest::ensure_installed()?;
+    step("the tests built", build::tests)?;
+    // Beforehand: from nothing it takes longer than a test may.
+    step("the plugin built", build::plugin)?;
+    let section = Section::timed("end to end on the cluster", || {
+        Ok((tests(&context, args.only.as_deref())?, Counts::default()))
+    });
+    scratch.close().context("cannot remove the tests' temporary folder")?;
+    let (counts, moments) = (section.counts(), [("all", begin), ("", Moment::now()?)]);
+    println!("\n{}\n{counts}", summary::text(&[section], &build::take_compiled(), &moments));
+    if counts.failed > 0 || counts.passed == 0 {
+        std::process::exit(1);
+    }
+    Ok(())
+}
+
+/// Creates the cluster of `make up`, unless the tests are told of another one.
+pub(super) fn create(full: bool) -> Result<()> {
+    if given().is_some() {
+        return Ok(());
+    }
+    let _lock = tools::lock()?;
+    // One of the long tests drains a worker.
+    let workers = (full && !cluster::exists()?).then_some(2);
+    cluster::ensure(cluster::DEFAULT_NAME, workers)?;
+    tools::go::ensure(&[&tools::go::HELM])
+}
+
+/// Runs the tests that were built before; `only` is a part of `program::name`.
+pub(super) fn tests(context: &Tests, only: Option<&str>) -> Result<Vec<Test>> {
+    let _lock = alone()?;
+    create(context.full)?;
+    let suite = suite(context.full, only)?;
+    let tests = suite.run(&context.scratch, &context.reasons)?;
+    if context.full {
+        write_pages(&tests, &nextest::list(suite.profile)?)?;
+    }
+    Ok(tests)
+}
+
+/// Waits until no other run tests on the cluster: its operator would become another one in the middle of a test.
+fn alone() -> Result<File> {
+    let file = File::create(cache::dir()?.join("cluster-tests"))?;
+    if file.try_lock().is_err() {
+        eprintln!("  .. waiting for another run of the tests on the cluster");
+        file.lock()?;
+    }
+    Ok(file)
+}
+
+fn given() -> Option<OsString> {
+    std::env::var_os("KUBECONFIG").filter(|path| !path.is_empty())
+}
+
+/// The tests with their surroundings: the operator and the sample shop on the cluster.
+fn suite(full: bool, only: Option<&str>) -> Result<Suite> {
+    if full {
+        // `under_faults` receives the shop's mails.
+        tools::ensure_debian(&faults::MAIL_SERVER)?;
+    }
+    let xtask = std::env::current_exe()?;
+    let ours = cluster::kubeconfig()?;
+    if given().is_none() {
+        let status = Command::new(&xtask).arg("up").status().context("cannot run xtask up")?;
+        if !status.success() {
+            bail!("no cluster to test on: `cargo xtask up` ended with {status}, for the reason above");
+        }
+    }
+    let kubeconfig = given().unwrap_or_else(|| ours.clone().into());
+    let local = Path::new(&kubeconfig) == ours;
+    let mut suite = Suite::new(if full { "cluster-full" } else { "cluster" })
+        .env("KUBECONFIG", kubeconfig)
+        .env("ORDERSHOP_XTASK", xtask);
+    if !local && std::env::var_os("ORDERSHOP_HELM").is_none() {
+        // `cargo xtask helm` is that of our own cluster.
+        suite = suite.env("ORDERSHOP_HELM", "helm");
+    }
+    if !local {
+        println!("  -- e2e::readme is not run: it is about the cluster of `make up`");
+    }
+    // In one namespace the tests would meet.
+    let one_by_one = std::env::var_os(NAMESPACE).is_some();
+    Ok(Suite { filter: filter(local, only), full, one_by_one, ..suite })
+}
+
+/// The tests to run, as an expression of nextest; `None` for all.
+fn filter(local: bool, only: Option<&str>) -> Option<String> {
+    let elsewhere = (!local).then(|| "not binary_id(e2e::readme)".to_owned());
+    let only = only.map(|text| match text.split_once("::") {
+        Some((program, name)) => format!("(binary_id(/{program}$/) and test(/^{name}/))"),
+        None => format!("(binary(~{text}) or test(~{text}))"),
+    });
+    let both: Vec<String> = elsewhere.into_iter().chain(only).collect();
+    (!both.is_empty()).then(|| both.join(" and "))
+}
+
+fn write_pages(ran: &[Test], known: &[String]) -> Result<()> {
+    let stamp = stamp()?;
+    let change = |page: &str, changed: &dyn Fn(&str) -> Option<String>| -> Result<()> {
+        let path: PathBuf = tools::clone().join(page);
+        let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        let text = changed(&text).with_context(|| format!("{page} has no place for the results"))?;
+        std::fs::write(&path, text).with_context(|| path.display().to_string())
+    };
+    change(PAGE, &|page| pages::fill(page, ran, known, &stamp))?;
+    change(PROMISES, &|page| Some(pages::mark(page, ran, known, &stamp)))
+}
+
+fn stamp() -> Result<Stamp> {
+    let git = |args: &[&str]| Command::new("git").args(args).current_dir(tools::clone()).text();
+    let mut commit = git(&["rev-parse", "--short", "HEAD"])?;
+    let changed = git(&["status", "--porcelain", "--untracked-files=no"])?;
+    if changed.lines().any(|line| !line.ends_with(PAGE) && !line.ends_with(PROMISES)) {
+        commit.push('+');
+    }
+    Ok(Stamp { date: Command::new("date").args(["-u", "+%F"]).text()?, commit })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_selects_programs_and_tests() {
+        assert_eq!(filter(true, None), None);
+        assert_eq!(filter(true, Some("scale")).unwrap(), "(binary(~scale) or test(~scale))");
+        assert_eq!(
+            filter(false, Some("cluster::kubectl")).unwrap(),
+            "not binary_id(e2e::readme) and (binary_id(/cluster$/) and test(/^kubectl/))"
+        );
+    }
+}
