@@ -210,7 +210,7 @@ pub fn xtask() -> Command {
         return Command::new(program);
     }
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["run", "--quiet", "--package", "xtask", "--"]).current_dir(repository());
+    cargo.arg("xtask").current_dir(repository());
     cargo
 }
 

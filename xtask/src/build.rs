@@ -157,6 +157,8 @@ fn compiled(line: &str, verb: &str) -> Option<Compiled> {
 pub(crate) fn cargo() -> Result<Command> {
     // The cargo that built this program, so that a chosen toolchain stays chosen.
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // A test that runs this program has a package of its own in its environment.
+    launcher::without_package(&mut cargo);
     cargo.current_dir(tools::root()).env("CARGO_TARGET_DIR", cache::target_dir()?);
     Ok(cargo)
 }

@@ -17,8 +17,20 @@ pub mod sources;
 
 use std::io;
 use std::path::Path;
+use std::process::Command;
 
 /// An error of the file system with the path that it is about.
 fn at(path: &Path) -> impl Fn(io::Error) -> io::Error + '_ {
     move |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+/// Takes from a command's environment what cargo and test runners tell a program about its own package. Build scripts that
+/// watch those variables would run again for every caller, and half of all dependencies would be compiled after them.
+pub fn without_package(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        let begins = |prefix: &str| name.to_str().is_some_and(|name| name.starts_with(prefix));
+        if begins("CARGO_PKG_") || begins("CARGO_MANIFEST_") || name == "CARGO_TARGET_DIR" {
+            command.env_remove(&name);
+        }
+    }
 }

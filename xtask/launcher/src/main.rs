@@ -25,14 +25,14 @@ fn launch() -> io::Result<ExitCode> {
     // The whole workspace decides on the features: the tests are built with the same ones.
     build.args(["build", "--quiet", "--locked", "--workspace", "--bin", "xtask"]);
     build.current_dir(held.slot().source()).env("CARGO_TARGET_DIR", held.slot().target());
-    without_our_package(&mut build);
+    launcher::without_package(&mut build);
     let status = build.status()?;
     if !status.success() {
         return Ok(ExitCode::FAILURE);
     }
     let mut xtask = Command::new(held.slot().target().join("debug/xtask"));
     xtask.args(env::args_os().skip(1)).envs(held.environment(&clone)).env("CARGO", cargo);
-    without_our_package(&mut xtask);
+    launcher::without_package(&mut xtask);
     Err(xtask.exec())
 }
 
@@ -42,14 +42,4 @@ fn clone_folder() -> io::Result<PathBuf> {
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     let clone = manifest.parent().and_then(Path::parent);
     clone.ok_or_else(|| io::Error::other("not in a workspace"))?.canonicalize()
-}
-
-/// What `cargo run` says about this package: build scripts that watch those variables would run again for every clone.
-fn without_our_package(command: &mut Command) {
-    for (name, _) in env::vars_os() {
-        let is_ours = |prefix: &str| name.to_str().is_some_and(|name| name.starts_with(prefix));
-        if is_ours("CARGO_PKG_") || is_ours("CARGO_MANIFEST_") || name == "CARGO_TARGET_DIR" {
-            command.env_remove(&name);
-        }
-    }
 }

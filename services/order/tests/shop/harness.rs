@@ -126,9 +126,11 @@ impl Shop {
     }
 
     pub(crate) async fn close(self) {
-        for running in self.running.into_iter().rev() {
-            running.stop().await;
+        let mut stopping = tokio::task::JoinSet::new();
+        for running in self.running {
+            stopping.spawn(running.stop());
         }
+        stopping.join_all().await;
     }
 
     // Commands.
