@@ -115,7 +115,11 @@ impl Shop {
 }
 
 async fn connect(url: &str) -> RedisResult<MultiplexedConnection> {
-    redis::Client::open(url)?.get_multiplexed_async_connection().await
+    // A busy machine answers late; the client's default is half a second.
+    let patience = Some(std::time::Duration::from_secs(10));
+    let patient =
+        redis::AsyncConnectionConfig::new().set_connection_timeout(patience).set_response_timeout(patience);
+    redis::Client::open(url)?.get_multiplexed_async_connection_with_config(&patient).await
 }
 
 async fn ask(connection: &mut MultiplexedConnection, command: &str) -> RedisResult<Value> {

@@ -222,8 +222,7 @@ async fn a_group_that_a_restored_backup_has_halted_goes_on_when_a_person_says_so
     let backup: Vec<u8> = s.command(&["DUMP", "events:account_changed"]).await;
     s.store.append(vec![put("changed", "8", 1)]).await.unwrap();
     s.run_auditor_until(1, 1).await;
-    let client = redis::Client::open(s.redis.url()).unwrap();
-    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut connection = event_store::testing::patient_connection(s.redis.url()).await.unwrap();
     let mut restore = redis::cmd("RESTORE");
     restore.arg("events:account_changed").arg(0).arg(&backup).arg("REPLACE");
     restore.exec_async(&mut connection).await.unwrap();

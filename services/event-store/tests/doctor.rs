@@ -93,8 +93,7 @@ async fn every_master_of_a_cluster_is_looked_at_and_the_plain_layout_is_refused_
     assert_eq!(error.kind(), ConnectErrorKind::Unsuitable);
     assert!(error.to_string().contains("choose the tagged layout"), "{error}");
 
-    let client = redis::Client::open(nodes[2].as_str()).unwrap();
-    let mut third = client.get_multiplexed_async_connection().await.unwrap();
+    let mut third = event_store::testing::patient_connection(nodes[2].as_str()).await.unwrap();
     let () = redis::cmd("CONFIG")
         .arg(&["SET", "maxmemory-policy", "volatile-ttl"])
         .query_async(&mut third)
@@ -133,8 +132,7 @@ async fn who_only_looks_needs_no_right_to_write_and_no_master() {
     assert_eq!(store.streams().await.unwrap(), [ACCOUNT.stream("opened")]);
 
     let replica = Redis::start();
-    let client = redis::Client::open(replica.url()).unwrap();
-    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut connection = event_store::testing::patient_connection(replica.url()).await.unwrap();
     let port = s.redis.single().port().to_string();
     let () = redis::cmd("REPLICAOF").arg("127.0.0.1").arg(&port).query_async(&mut connection).await.unwrap();
     let error = EventStore::connect(Config::new(replica.url())).await.err().unwrap();

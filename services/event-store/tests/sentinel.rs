@@ -191,8 +191,7 @@ async fn a_name_that_no_sentinel_watches_and_a_server_that_is_none_are_refused_w
     assert_eq!(error.kind(), ConnectErrorKind::Unavailable, "{error}");
     // One that a sentinel takes for a master, and that is a replica of another.
     let (sentinel, replica) = (&sentinels.urls()[0], sentinels.servers()[1].port());
-    let mut open =
-        redis::Client::open(&**sentinel).unwrap().get_multiplexed_async_connection().await.unwrap();
+    let mut open = event_store::testing::patient_connection(&**sentinel).await.unwrap();
     let mut monitor = redis::cmd("SENTINEL");
     monitor.arg("MONITOR").arg("deposed").arg("127.0.0.1").arg(replica).arg(1);
     monitor.exec_async(&mut open).await.unwrap();

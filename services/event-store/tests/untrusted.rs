@@ -28,8 +28,7 @@ async fn entries_of_other_programs_park_one_by_one_and_what_stands_among_them_is
         entry(&[event_id, entity, ("version", b"1"), ("entity_id", b"\xff")]),
         entry(&[("", b""), ("\0", b"\0")]),
     ];
-    let client = redis::Client::open(s.redis.single().url()).unwrap();
-    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut connection = event_store::testing::patient_connection(s.redis.single().url()).await.unwrap();
     for (n, fields) in entries.iter().enumerate() {
         s.store.append(vec![put("created", &format!("a{n}"), 1)]).await.unwrap();
         let mut command = redis::cmd("XADD");

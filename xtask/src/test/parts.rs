@@ -7,10 +7,10 @@ use crate::check::CHECKS;
 use crate::servers::{self, Server};
 use crate::step::step;
 use crate::{build, faults, tools};
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::ExitStatus;
 use std::thread;
 use std::time::Instant;
 
@@ -79,8 +79,15 @@ pub(super) fn unit(context: &Context) -> Vec<Section> {
     });
     let examples = Section::timed("examples of the documentation", || {
         let mut command = build::cargo()?;
-        command.args(["test", "--workspace", "--locked", "--quiet", "--doc", "--no-fail-fast"]);
-        Ok((Vec::new(), counted(&mut command, "doc")?))
+        command.args(["test", "--workspace", "--locked", "--doc", "--no-fail-fast"]);
+        let output = command.output().context("cannot run cargo")?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        if !output.status.success() {
+            println!("{text}{}", String::from_utf8_lossy(&output.stderr));
+        }
+        let mut counts = Counts::default();
+        text.lines().for_each(|line| counts += libtest::counts(line));
+        Ok((Vec::new(), judged(counts, output.status)?))
     });
     vec![tests, examples]
 }
@@ -112,7 +119,12 @@ pub(super) fn demo(context: &Context) -> Section {
 
 /// The shop under faults.
 pub(super) fn faults(context: &Context) -> Section {
-    Section::timed("faults", || Ok((Vec::new(), counted(&mut faults::tests(context.full)?, "faults")?)))
+    Section::timed("faults", || {
+        let mut counts = Counts::default();
+        let mut harness = faults::tests(context.full)?;
+        let status = passed_through(&mut harness, "faults", |line| counts += libtest::counts(line))?;
+        Ok((Vec::new(), judged(counts, status)?))
+    })
 }
 
 /// The operator and the shop on the cluster.
@@ -124,15 +136,28 @@ pub(super) fn cluster(context: &Context) -> Section {
     })
 }
 
-/// The counts of a command whose result lines are those of Rust's test runner.
-fn counted(command: &mut Command, mark: &str) -> Result<Counts> {
-    let mut counts = Counts::default();
-    let status = passed_through(command, mark, |line| counts += libtest::counts(line))?;
+/// The counts of a run whose result lines are those of Rust's test runner, and its end.
+fn judged(mut counts: Counts, status: ExitStatus) -> Result<Counts> {
     ensure!(counts != Counts::default(), "it ran no test and ended with {status}");
     if !status.success() && counts.failed == 0 {
         // It did not compile, or it died: no result line says that.
-        println!("  !! {mark} ended with {status}");
+        println!("  !! it ended with {status}");
         counts += Counts::FAILED;
     }
     Ok(counts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt;
+
+    #[test]
+    fn a_run_that_died_has_failed_whatever_it_counted() {
+        let (ended, died) = (ExitStatus::from_raw(0), ExitStatus::from_raw(9));
+        assert_eq!(judged(Counts::PASSED, ended).unwrap(), Counts::PASSED);
+        assert_eq!(judged(Counts::PASSED, died).unwrap(), Counts { passed: 1, failed: 1 });
+        assert_eq!(judged(Counts::FAILED, died).unwrap(), Counts::FAILED, "that failure is why");
+        assert!(judged(Counts::default(), ended).is_err());
+    }
 }

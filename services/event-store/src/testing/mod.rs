@@ -16,7 +16,7 @@ pub use clock::Clock;
 pub use cluster::Cluster;
 pub use ports::free_port;
 pub use proxy::{Line, Lost, Proxy};
-pub use redis::{PROGRAM, Redis, write_file_anew};
+pub use redis::{PROGRAM, Redis, patient_connection, write_file_anew};
 pub use sentinels::Sentinels;
 pub use setup::{LAYOUT, Server, Setup};
 

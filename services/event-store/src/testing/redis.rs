@@ -15,6 +15,8 @@ pub const PROGRAM: &str = "EVENTSTORE_TEST_SERVER";
 const START_BOUND: Duration = Duration::from_secs(10);
 /// Servers that belong together know each other within seconds; a busy machine needs longer.
 const TOGETHER_BOUND: Duration = Duration::from_secs(40);
+/// How long a question of a test may take.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// A port may be taken between its choice and its use.
 const PORTS_TRIED: usize = 5;
 
@@ -225,6 +227,19 @@ pub(super) fn wait(what: &str, mut so: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "not within {TOGETHER_BOUND:?}: {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// A connection for a test's own questions. It waits for a busy machine: the client's default is half a second.
+///
+/// # Errors
+/// When the server is away, or does not accept the user.
+pub async fn patient_connection(
+    server: impl redis::IntoConnectionInfo + Send,
+) -> redis::RedisResult<redis::aio::MultiplexedConnection> {
+    let patient = redis::AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(PATIENCE))
+        .set_response_timeout(Some(PATIENCE));
+    redis::Client::open(server)?.get_multiplexed_async_connection_with_config(&patient).await
 }
 
 fn started<T>(result: Result<T, String>) -> T {

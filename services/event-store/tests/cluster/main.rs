@@ -69,8 +69,8 @@ fn cluster(s: &mut Server) -> &mut Cluster {
 
 /// Asks this one node.
 async fn on<T: redis::FromRedisValue>(node: &Redis, command: &redis::Cmd) -> T {
-    let client = redis::Client::open(node.url()).unwrap();
-    command.query_async(&mut client.get_multiplexed_async_connection().await.unwrap()).await.unwrap()
+    let mut connection = event_store::testing::patient_connection(node.url()).await.unwrap();
+    command.query_async(&mut connection).await.unwrap()
 }
 
 /// A proxy before every node; a store that knows the nodes by their own names and reaches them there.

@@ -7,9 +7,9 @@
     reason = "each test program uses a part of it"
 )]
 
-use event_store::testing::{Redis, Server as Running, Setup};
+use event_store::testing::{Redis, Server as Running, Setup, patient_connection};
 use event_store::{Config, Event, EventStore, Handler, Kind, Layout, NewEvent, Outcome};
-use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::aio::ConnectionLike;
 use redis::cluster_async::ClusterConnection;
 use serde_json::json;
 use std::sync::{Arc, Mutex};
@@ -72,20 +72,10 @@ impl Server {
         }
         match &self.redis {
             Running::Single(redis, _) => {
-                let client = redis::Client::open(redis.url())?;
-                let patient = redis::AsyncConnectionConfig::new()
-                    .set_connection_timeout(Some(PATIENCE))
-                    .set_response_timeout(Some(PATIENCE));
-                let mut connection: MultiplexedConnection =
-                    client.get_multiplexed_async_connection_with_config(&patient).await?;
-                answer_of(&command, &mut connection).await
+                answer_of(&command, &mut patient_connection(redis.url()).await?).await
             }
             Running::Cluster(cluster) => {
-                let client = redis::cluster::ClusterClientBuilder::new(cluster.urls())
-                    .connection_timeout(PATIENCE)
-                    .response_timeout(PATIENCE)
-                    .build()?;
-                let mut connection: ClusterConnection = client.get_async_connection().await?;
+                let mut connection = patient_cluster(cluster.urls()).await?;
                 answer_of(&command, &mut connection).await
             }
         }
@@ -99,8 +89,7 @@ impl Server {
                 cluster.nodes()[cluster.owner_of(&self.name("events:account_created"))].url()
             }
         };
-        let client = redis::Client::open(url).unwrap();
-        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let mut connection = patient_connection(url).await.unwrap();
         let listed: Vec<std::collections::HashMap<String, redis::Value>> =
             redis::cmd("FUNCTION").arg("LIST").query_async(&mut connection).await.unwrap();
         let name = |mut library: std::collections::HashMap<_, _>| library.remove("library_name").unwrap();
@@ -111,13 +100,10 @@ impl Server {
     pub async fn raw(&self, command: &redis::Cmd) -> redis::Value {
         match &self.redis {
             Running::Single(redis, _) => {
-                let client = redis::Client::open(redis.url()).unwrap();
-                let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-                answer_of(command, &mut connection).await.unwrap()
+                answer_of(command, &mut patient_connection(redis.url()).await.unwrap()).await.unwrap()
             }
             Running::Cluster(cluster) => {
-                let client = redis::cluster::ClusterClient::new(cluster.urls()).unwrap();
-                let mut connection = client.get_async_connection().await.unwrap();
+                let mut connection = patient_cluster(cluster.urls()).await.unwrap();
                 answer_of(command, &mut connection).await.unwrap()
             }
         }
@@ -292,11 +278,17 @@ impl Drop for Child {
     }
 }
 
+async fn patient_cluster(urls: Vec<String>) -> redis::RedisResult<ClusterConnection> {
+    let client = redis::cluster::ClusterClientBuilder::new(urls)
+        .connection_timeout(PATIENCE)
+        .response_timeout(PATIENCE)
+        .build()?;
+    client.get_async_connection().await
+}
+
 /// Runs a command on a server that a test started by itself.
 pub async fn ask<T: redis::FromRedisValue>(redis: &Redis, words: &[&str]) -> T {
-    let client = redis::Client::open(redis.url()).unwrap();
-    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
     let mut command = redis::cmd(words[0]);
     command.arg(&words[1..]);
-    command.query_async(&mut connection).await.unwrap()
+    command.query_async(&mut patient_connection(redis.url()).await.unwrap()).await.unwrap()
 }

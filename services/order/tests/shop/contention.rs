@@ -79,7 +79,7 @@ async fn changes_and_deletions_at_once_leave_stock_and_orders_in_agreement() {
     let mut shop = Shop::open().await;
     let (inventory, _) = shop.start_inventory().await;
     shop.keep(inventory);
-    let (order, url) = shop.start_order(2_000).await;
+    let (order, url) = shop.start_order(20_000).await;
     shop.send_orders_to(order, url);
     let (ann, tea, cup) =
         (shop.customer("ann").await, shop.product("tea", 1.0).await, shop.product("cup", 2.0).await);

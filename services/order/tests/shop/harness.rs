@@ -14,6 +14,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 const BOUND: Duration = Duration::from_secs(30);
+/// A busy machine decides late; a test about orders that are not decided in time says how long its callers wait.
+const DECIDED_MS: u32 = 20_000;
 
 /// An answer: its status and its JSON.
 pub(crate) type Answer = (u16, Value);
@@ -34,7 +36,7 @@ pub(crate) struct Shop {
 impl Shop {
     /// A shop with one inventory service.
     pub(crate) async fn open() -> Self {
-        let mut shop = Self::without_inventory(2_000).await;
+        let mut shop = Self::without_inventory(DECIDED_MS).await;
         let (running, url) = shop.start_inventory().await;
         shop.inventory = url;
         shop.running.push(running);
