@@ -170,4 +170,32 @@ mod tests {
             "not binary_id(e2e::readme) and (binary_id(/cluster$/) and test(/^kubectl/))"
         );
     }
+
+    /// Two tests that change the shared shop at the same time would see each other's changes.
+    #[test]
+    fn every_test_on_the_shared_shop_is_in_its_group() {
+        let root = tools::root();
+        let config = std::fs::read_to_string(root.join(".config/nextest.toml")).unwrap();
+        let config: toml::Table = toml::from_str(&config).unwrap();
+        let overrides = config["profile"]["cluster"]["overrides"].as_array().unwrap();
+        // The first one that matches a test decides on its group.
+        let first = overrides.iter().find(|one| one.get("test-group").is_some()).unwrap();
+        assert_eq!(first["test-group"].as_str(), Some("shared-shop"));
+        let filter = first["filter"].as_str().unwrap();
+        let mut found = 0;
+        for path in crate::check::ours(&root.join("e2e/tests"), "rs").unwrap() {
+            let program = path.file_stem().unwrap().to_str().unwrap();
+            let text = std::fs::read_to_string(&path).unwrap();
+            for test in text.split("#[tokio::test]").skip(1) {
+                let name = test.split_once("fn ").unwrap().1.split('(').next().unwrap();
+                if test.contains("with_shared_shop(") {
+                    found += 1;
+                    let named = filter.split("test(").skip(1).filter_map(|rest| rest.split(')').next());
+                    let whole = filter.contains(&format!("binary_id(e2e::{program})"));
+                    assert!(whole || named.into_iter().any(|part| name.contains(part)), "{program}::{name}");
+                }
+            }
+        }
+        assert!(found > 10, "{found} tests on the shared shop");
+    }
 }
