@@ -9,7 +9,7 @@ use event_store::{AppendErrorKind, Config, EventStore, Expected, Id, Metrics, Ne
 use serde_json::json;
 use support::{ACCOUNT, NOTE, plain, put, server};
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn ids_increase_strictly_across_all_streams_under_many_writers() {
     let s = plain().await;
     let mut writers = tokio::task::JoinSet::new();
@@ -36,7 +36,7 @@ async fn ids_increase_strictly_across_all_streams_under_many_writers() {
     assert_eq!(s.store.head().await.unwrap(), *ids.last().unwrap());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn entities_that_change_together_are_read_as_they_stood_at_one_moment() {
     let s = plain().await;
     s.store.append(vec![put("created", "a", 10), put("created", "b", 0)]).await.unwrap();
@@ -59,7 +59,7 @@ async fn entities_that_change_together_are_read_as_they_stood_at_one_moment() {
     writer.abort();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_writers_on_one_entity_make_a_hundred_versions_without_a_gap() {
     let s = server().await;
     s.store.append(vec![put("created", "a", 0)]).await.unwrap();
@@ -87,7 +87,7 @@ async fn a_hundred_writers_on_one_entity_make_a_hundred_versions_without_a_gap()
     assert_eq!(s.store.entity(ACCOUNT, "a").await.unwrap().unwrap().body["amount"], 100);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refused_expectation_carries_the_actual_version_and_nothing_of_the_batch_is_written() {
     let s = server().await;
     s.store.append(vec![put("created", "a", 1)]).await.unwrap();
@@ -105,7 +105,7 @@ async fn a_refused_expectation_carries_the_actual_version_and_nothing_of_the_bat
     assert!(s.store.entity(ACCOUNT, "b").await.unwrap().is_none());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_refusal_says_of_an_entity_that_never_was_changes_no_id_of_later_events() {
     let s = plain().await;
     let never = s.store.append(vec![put("updated", "a", 1).expect(Expected::Exists)]).await.unwrap_err();
@@ -119,7 +119,7 @@ async fn what_a_refusal_says_of_an_entity_that_never_was_changes_no_id_of_later_
     assert_eq!(ids, appended.iter().map(|a| a.id).collect::<Vec<_>>());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn the_cache_looks_as_the_article_prints_it() {
     let s = server().await;
     let state =
@@ -142,7 +142,7 @@ async fn the_cache_looks_as_the_article_prints_it() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn an_entity_stands_in_the_log_with_its_fields_as_its_writer_names_them() {
     #[derive(serde::Serialize)]
     struct Account {
@@ -166,7 +166,7 @@ async fn an_entity_stands_in_the_log_with_its_fields_as_its_writer_names_them() 
     assert_eq!(shown, ["amount", "id", "owner", "tags"], "a state with other fields has no old ones left");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_entity_leaves_the_cache_and_its_history_goes_on() {
     let s = server().await;
     let state = json!({ "id": "a", "owner": "eve", "tags": ["x"] });
@@ -183,7 +183,7 @@ async fn a_deleted_entity_leaves_the_cache_and_its_history_goes_on() {
     assert_eq!(s.store.append(vec![put("created", "a", 1)]).await.unwrap()[0].version, 3);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn an_index_follows_its_field() {
     let s = server().await;
     let state = |owner: &str| json!({ "id": "x", "owner": owner });
@@ -199,7 +199,7 @@ async fn an_index_follows_its_field() {
     assert!(s.store.ids_where(ACCOUNT, "amount", "1").await.is_err(), "amount is no index");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_key_of_another_type_refuses_the_batch_before_anything_is_written() {
     let s = server().await;
     let _: String = s.command(&["SET", "account_ids", "a stranger was here"]).await;
@@ -209,7 +209,7 @@ async fn a_key_of_another_type_refuses_the_batch_before_anything_is_written() {
     assert_eq!(s.command::<u64>(&["DBSIZE"]).await, 1);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_lost_its_functions_gets_them_again() {
     let s = server().await;
     let _: String = s.command(&["FUNCTION", "FLUSH"]).await;
@@ -225,7 +225,7 @@ impl Metrics for Counted {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_appended_is_counted_by_stream_and_what_was_known_or_refused_is_not() {
     let s = server().await;
     let counted = std::sync::Arc::new(Counted::default());

@@ -135,7 +135,7 @@ async fn a_refused_batch_refuses_none_of_those_that_wait_beside_it() {
     assert_eq!(s.command::<u64>(&["XLEN", "events:account_created"]).await, 1 + 2 * good);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn several_events_of_one_entity_in_one_batch_follow_each_other() {
     let s = server().await;
     let state = |n: u64| json!({ "id": "a", "owner": format!("owner {n}"), "n": n });
@@ -154,7 +154,7 @@ async fn several_events_of_one_entity_in_one_batch_follow_each_other() {
     assert!(record.starts_with("4l created="), "{record}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn the_entity_is_found_though_events_of_others_came_later_on_its_key() {
     let s = server().await;
     s.store.append(vec![put("created", "a", 1)]).await.unwrap();

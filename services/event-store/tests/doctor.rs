@@ -14,7 +14,7 @@ fn as_user(port: u16, user: &str) -> Config {
     Config::new(format!("redis://{user}:secret@127.0.0.1:{port}"))
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_evicts_is_refused_with_what_to_change() {
     let s = plain().await;
     let () = s.command(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]).await;
@@ -23,7 +23,7 @@ async fn a_server_that_evicts_is_refused_with_what_to_change() {
     assert!(error.to_string().contains("CONFIG SET maxmemory-policy noeviction"), "{error}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_keeps_nothing_on_disk_is_warned_about_and_used() {
     let s = plain().await;
     let () = s.command(&["CONFIG", "SET", "appendonly", "no"]).await;
@@ -34,7 +34,7 @@ async fn a_server_that_keeps_nothing_on_disk_is_warned_about_and_used() {
     assert!(finding.problem.contains("nothing is kept on disk"), "{finding}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_user_without_the_right_to_append_is_refused_with_the_command_that_grants_it() {
     let s = plain().await;
     let () = s
@@ -45,7 +45,7 @@ async fn a_user_without_the_right_to_append_is_refused_with_the_command_that_gra
     assert!(error.to_string().contains("ACL SETUSER ledger +xadd +xgroup|create"), "{error}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_user_without_the_store_s_own_keys_is_refused() {
     let s = plain().await;
     let () = s.command(&["ACL", "SETUSER", "ledger", "on", ">secret", "~events:*", "+@all"]).await;
@@ -53,7 +53,7 @@ async fn a_user_without_the_store_s_own_keys_is_refused() {
     assert!(error.to_string().contains("~eventstore:*"), "{error}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn the_listed_rights_are_enough_to_append_subscribe_park_and_replay() {
     let s = plain().await;
     let user =
@@ -83,7 +83,7 @@ async fn the_listed_rights_are_enough_to_append_subscribe_park_and_replay() {
     running.await.unwrap().unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn every_master_of_a_cluster_is_looked_at_and_the_plain_layout_is_refused_there() {
     let cluster = Cluster::start();
     let nodes: Vec<String> = cluster.nodes().iter().map(Redis::url).collect();
@@ -104,7 +104,7 @@ async fn every_master_of_a_cluster_is_looked_at_and_the_plain_layout_is_refused_
     assert!(error.to_string().contains(&format!("{third}: maxmemory-policy is volatile-ttl")), "{error}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn who_only_looks_needs_no_right_to_write_and_no_master() {
     let s = plain().await;
     s.store.append(vec![put("opened", "1", 5)]).await.unwrap();
@@ -145,7 +145,7 @@ async fn who_only_looks_needs_no_right_to_write_and_no_master() {
     .await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn asking_for_rights_changes_nothing_whatever_the_user_may_do() {
     let s = plain().await;
     s.store.append(vec![put("opened", "1", 5)]).await.unwrap();
@@ -163,7 +163,7 @@ async fn asking_for_rights_changes_nothing_whatever_the_user_may_do() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_user_who_may_not_load_functions_works_by_scripts_also_after_the_server_forgot_them() {
     let s = server().await;
     let rights = ["~*", "+@all", "-function", "-fcall", "-fcall_ro"];

@@ -30,7 +30,7 @@ async fn has_replica(primary: &Redis) {
     .await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn too_few_copies_are_unknown_and_carry_what_was_appended() {
     let primary = primary();
     let replica = replica_of(&primary);
@@ -57,7 +57,7 @@ async fn too_few_copies_are_unknown_and_carry_what_was_appended() {
     assert_eq!(again.unwrap(), before, "asked again, the copy is there");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lost_reply_asked_for_again_waits_for_the_copies_too() {
     let primary = primary();
     let proxy = Proxy::start(primary.port()).await.unwrap();
@@ -74,7 +74,7 @@ async fn a_lost_reply_asked_for_again_waits_for_the_copies_too() {
     assert_eq!((copied, proxy.lost()), (1, 2));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_without_a_way_to_wait_for_its_disk_is_refused_before_anything_is_written() {
     // What is written is on disk at once: the copy that is counted is there, the one that is missing is not.
     let redis = Redis::start_with(&["--appendfsync", "always"]);

@@ -23,7 +23,7 @@ async fn run(example: &str, url: &str, args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn the_readmes_first_screen_runs_and_credits_a_new_account_once() {
     let s = plain().await;
     for _ in 0..2 {
@@ -43,7 +43,7 @@ fn the_readmes_first_screen_is_the_example() {
     assert!(readme.contains(program), "copy examples/quickstart.rs into the README");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn the_ledger_keeps_every_cent_and_charges_each_transfer_once() {
     let s = plain().await;
     let printed = run("ledger", &s.redis.single().url(), &[]).await;
@@ -52,7 +52,7 @@ async fn the_ledger_keeps_every_cent_and_charges_each_transfer_once() {
     assert!(lines < 80, "{lines} lines");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn the_projection_shows_what_was_just_written() {
     let s = plain().await;
     let printed = run("projection", &s.redis.single().url(), &[]).await;
@@ -60,7 +60,7 @@ async fn the_projection_shows_what_was_just_written() {
     assert!(ada < bob && !printed.contains("eve-"), "{printed}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn the_dead_letter_tool_lists_shows_and_gives_back() {
     let s = plain().await;
     let store = s.store.clone();

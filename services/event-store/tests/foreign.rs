@@ -14,7 +14,7 @@ fn ahead(id: Id) -> String {
     format!("{}-0", id.ms + 10_000)
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn an_entry_of_another_program_with_an_id_ahead_hides_no_event_from_readers() {
     let s = server().await;
     let streams = || ["created", "updated"].map(|action| ACCOUNT.stream(action));

@@ -13,7 +13,7 @@ use support::{ACCOUNT, NOTE, ask, plain, put, server};
 const WINDOW: Duration = Duration::from_hours(1);
 const MINUTE: Duration = Duration::from_mins(1);
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn an_event_id_is_one_event_and_with_any_other_content_an_error() {
     let s = server().await;
     let id = Uuid::new_v4();
@@ -62,7 +62,7 @@ async fn whatever_is_lost_on_the_wire_each_append_is_one_event() {
     assert_eq!(s.command::<u64>(&["XLEN", "events:account_created"]).await, 48);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn who_never_heard_of_an_append_and_asks_again_gets_its_answer_and_with_another_body_an_error() {
     let s = plain().await;
     let proxy = Proxy::start(s.redis.single().port()).await.unwrap();
@@ -88,7 +88,7 @@ async fn remembered(redis: &Redis) -> usize {
     sum
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn an_event_id_is_remembered_for_a_window_and_at_most_two_and_their_memory_is_bounded() {
     let clock = Clock::new();
     let redis = Redis::start_by(&clock, &[]);

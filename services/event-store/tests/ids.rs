@@ -97,7 +97,7 @@ async fn ids_go_on_after_the_promotion_of_a_replica_whose_clock_is_behind() {
     assert_log_is(&promoted, &[before, after].concat()).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn an_id_that_another_program_wrote_ahead_of_the_clock_stops_no_append() {
     let redis = Redis::start();
     let store = EventStore::connect(Config::new(redis.url())).await.unwrap();
@@ -116,7 +116,7 @@ async fn an_id_that_another_program_wrote_ahead_of_the_clock_stops_no_append() {
     assert_eq!(store.append(vec![put("updated", "a", 4)]).await.unwrap()[0].version, 4);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lost_clock_goes_on_behind_what_the_streams_hold() {
     let redis = Redis::start();
     let store = EventStore::connect(Config::new(redis.url())).await.unwrap();

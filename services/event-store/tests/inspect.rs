@@ -40,7 +40,7 @@ fn what(entries: &[LogEntry]) -> Vec<String> {
         .collect()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn all_streams_are_found_by_name_and_what_is_none_is_told_apart() {
     let s = server().await;
     fill(&s).await;
@@ -56,7 +56,7 @@ async fn all_streams_are_found_by_name_and_what_is_none_is_told_apart() {
     assert_eq!((infos[1].length, infos[1].last, infos[1].bytes), (0, None, None));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn an_entity_s_history_is_whole_in_order_across_its_streams_and_after_its_deletion() {
     let s = server().await;
     fill(&s).await;
@@ -67,7 +67,7 @@ async fn an_entity_s_history_is_whole_in_order_across_its_streams_and_after_its_
     assert_eq!(both.len(), 4, "an account and a note have this id");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn the_last_entries_are_in_id_order_over_many_pages_and_streams() {
     let s = server().await;
     for n in 0..450 {
@@ -88,7 +88,7 @@ async fn the_last_entries_are_in_id_order_over_many_pages_and_streams() {
     assert_eq!(since.len(), 2);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn an_entry_of_another_program_is_shown_as_none_of_ours() {
     let s = server().await;
     fill(&s).await;
@@ -99,7 +99,7 @@ async fn an_entry_of_another_program_is_shown_as_none_of_ours() {
     assert_eq!(of_one.len(), 1);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lag_that_the_server_cannot_tell_is_unknown_and_never_0() {
     let s = plain().await;
     fill(&s).await;
@@ -113,7 +113,7 @@ async fn a_lag_that_the_server_cannot_tell_is_unknown_and_never_0() {
     assert_eq!(lags, [("from-the-middle", None), ("from-the-start", Some(3))]);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_group_shows_its_consumers_what_they_have_in_hand_and_what_is_parked() {
     let s = server().await;
     fill(&s).await;
@@ -146,7 +146,7 @@ async fn a_group_shows_its_consumers_what_they_have_in_hand_and_what_is_parked()
     running.abort();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_group_whose_user_may_read_no_other_group_counts_its_dead_letters() {
     let s = plain().await;
     fill(&s).await;
@@ -164,7 +164,7 @@ async fn a_group_whose_user_may_read_no_other_group_counts_its_dead_letters() {
     assert_eq!(error.kind(), ReadErrorKind::Refused, "{error}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn of_an_entity_whose_events_were_trimmed_the_last_one_is_still_shown() {
     let s = server().await;
     fill(&s).await;
@@ -175,7 +175,7 @@ async fn of_an_entity_whose_events_were_trimmed_the_last_one_is_still_shown() {
     assert_eq!(what(&history), ["account_opened 2 v1"]);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_history_costs_as_many_reads_as_the_entity_has_events_however_long_the_log_is() {
     let s = plain().await;
     fill(&s).await;
@@ -200,7 +200,7 @@ async fn a_history_costs_as_many_reads_as_the_entity_has_events_however_long_the
     assert_eq!(what(&history), whole);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn every_server_tells_of_its_memory_and_its_disk() {
     let s = server().await;
     let servers = s.store.inspect().servers().await.unwrap();

@@ -94,7 +94,7 @@ fn run(store: &EventStore, subscription: Subscription, handler: impl event_store
     Running(tokio::spawn(store.subscribe(subscription).run(handler, cancel.clone())), cancel)
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn everything_that_happens_is_counted_once_by_stream_and_group() {
     let s = server().await;
     let (store, told) = observed(&s).await;
@@ -132,7 +132,7 @@ async fn everything_that_happens_is_counted_once_by_stream_and_group() {
     assert_eq!(told.of("appended note_created"), 3, "what handlers returned counts, once");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_group_is_told_with_its_lag_and_the_age_of_its_oldest_entry_and_what_is_unknown_is_none() {
     const EVENTS: u64 = 1600;
     let s = server().await;
@@ -183,7 +183,7 @@ async fn a_group_is_told_with_its_lag_and_the_age_of_its_oldest_entry_and_what_i
     later.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn the_time_of_a_handler_is_its_own_and_not_that_of_those_that_were_asked_with_it() {
     let s = server().await;
     let (store, told) = observed(&s).await;

@@ -34,7 +34,7 @@ fn project(store: &EventStore, cancel: &CancellationToken) -> event_store::View 
     view
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_read_that_waits_for_the_head_sees_every_write_answered_before_on_any_replica() {
     let s = server().await;
     let cancel = CancellationToken::new();
@@ -51,7 +51,7 @@ async fn a_read_that_waits_for_the_head_sees_every_write_answered_before_on_any_
     cancel.cancel();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_new_replica_starts_where_the_projection_stands() {
     let s = server().await;
     let cancel = CancellationToken::new();
@@ -69,7 +69,7 @@ async fn a_new_replica_starts_where_the_projection_stands() {
     cancel.cancel();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn waiting_for_what_is_not_there_ends_at_the_deadline_with_the_position() {
     let s = server().await;
     let cancel = CancellationToken::new();
@@ -79,7 +79,7 @@ async fn waiting_for_what_is_not_there_ends_at_the_deadline_with_the_position() 
     cancel.cancel();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn an_entry_that_is_no_event_stops_neither_a_projection_nor_a_tail() {
     let s = server().await;
     let _: String = s.command(&["XADD", "events:account_created", "1-1", "x", "y"]).await;
@@ -95,7 +95,7 @@ async fn an_entry_that_is_no_event_stops_neither_a_projection_nor_a_tail() {
     assert_eq!(tail.next().await.unwrap()[0].entity_id, "a");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_tail_hands_out_more_than_a_batch_in_id_order_and_then_waits_for_what_is_new() {
     let s = server().await;
     for n in 0..700_u64 {

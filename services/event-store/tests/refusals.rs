@@ -34,7 +34,7 @@ impl Handler for Outside {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_refuses_writes_makes_no_handler_repeat_what_it_did() {
     for (setting, refusing, normal, error) in
         [("maxmemory", "1", "0", "OOM"), ("min-replicas-to-write", "1", "0", "NOREPLICAS")]

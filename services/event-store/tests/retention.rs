@@ -55,14 +55,14 @@ async fn group(s: &Server, stream: &str, name: &str, id: &str) {
     let _: String = s.command(&["XGROUP", "CREATE", &format!("events:{stream}"), name, id]).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn child() {
     let Some((task, store)) = Child::task().await else { return };
     assert_eq!(task, "trim");
     store.retention(streams()).unread(Unread::Trim).preview().await.unwrap().execute().await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_trimmed_that_a_group_a_lost_group_a_dead_letter_or_a_projection_needs() {
     let s = server().await;
     fill(&s, 10).await;
@@ -117,7 +117,7 @@ async fn nothing_is_trimmed_that_a_group_a_lost_group_a_dead_letter_or_a_project
     assert_eq!(preview().await.first, Some(ids[10]));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_group_that_comes_between_preview_and_trim_ends_the_trim() {
     let s = server().await;
     fill(&s, 3).await;
@@ -128,7 +128,7 @@ async fn a_group_that_comes_between_preview_and_trim_ends_the_trim() {
     assert_eq!(s.command::<u64>(&["XLEN", "events:account_created"]).await, 10);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn after_a_trim_every_entity_reads_folds_and_rebuilds_as_before() {
     let s = server().await;
     fill(&s, 30).await;
@@ -162,7 +162,7 @@ async fn after_a_trim_every_entity_reads_folds_and_rebuilds_as_before() {
     verified(&s.store).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_trim_that_is_killed_and_run_again_loses_no_state() {
     let s = plain().await;
     fill(&s, 300).await;
@@ -183,7 +183,7 @@ async fn a_trim_that_is_killed_and_run_again_loses_no_state() {
     verified(&s.store).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_trimmed_log_is_refused_to_who_needs_all_of_it_and_begins_with_snapshots_for_the_others() {
     let s = server().await;
     fill(&s, 5).await;

@@ -157,7 +157,7 @@ async fn a_promotion_that_lost_the_tail_of_the_log_is_reported_and_not_passed_ov
     group.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_store_opens_while_a_sentinel_is_away_and_the_doctor_says_what_is_missing() {
     let mut sentinels = Sentinels::start();
     let subjects = async |config: &Config| -> Vec<(Severity, &'static str)> {
@@ -180,7 +180,7 @@ async fn a_store_opens_while_a_sentinel_is_away_and_the_doctor_says_what_is_miss
     .await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_name_that_no_sentinel_watches_and_a_server_that_is_none_are_refused_with_what_is_wrong() {
     let sentinels = Sentinels::start();
     let error = EventStore::connect(Config::sentinel("other", sentinels.urls())).await.unwrap_err();

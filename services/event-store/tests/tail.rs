@@ -8,7 +8,7 @@ use event_store::Id;
 use std::time::Duration;
 use support::{ACCOUNT, eventually, put, server};
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn what_one_call_writes_to_several_streams_in_turn_is_handed_out_whole_and_in_order() {
     let s = server().await;
     let head = s.store.append(vec![put("created", "a", 1)]).await.unwrap()[0].id;

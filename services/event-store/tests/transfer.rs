@@ -76,13 +76,13 @@ async fn verified(store: &EventStore) {
     assert_eq!(store.verify(&KINDS, &streams()).await.unwrap().differences, []);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn child() {
     let Some((task, store)) = Child::task().await else { return };
     store.import(task, &KINDS).run().await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn an_imported_store_is_the_same_and_importing_twice_is_importing_once() {
     let s = server().await;
     let file = exported(&s, 20).await;
@@ -109,7 +109,7 @@ async fn an_imported_store_is_the_same_and_importing_twice_is_importing_once() {
     verified(&t.store).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn an_import_that_is_killed_and_run_again_is_whole() {
     let s = plain().await;
     let file = exported(&s, 1000).await;
@@ -127,7 +127,7 @@ async fn an_import_that_is_killed_and_run_again_is_whole() {
     verified(&t.store).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_was_cut_or_altered_writes_nothing() {
     let s = plain().await;
     let file = exported(&s, 20).await;
@@ -157,7 +157,7 @@ async fn a_file_that_was_cut_or_altered_writes_nothing() {
     assert_eq!(t.command::<u64>(&["DBSIZE"]).await, 0);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_store_with_other_events_of_the_entities_is_left_as_it_is() {
     let s = plain().await;
     let file = exported(&s, 20).await;
@@ -175,7 +175,7 @@ async fn a_store_with_other_events_of_the_entities_is_left_as_it_is() {
     assert_eq!(error.kind(), ImportErrorKind::Conflict);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_store_moves_from_one_layout_to_the_other_and_back() {
     let s = start(Setup::Plain).await;
     let file = exported(&s, 20).await;

@@ -84,7 +84,7 @@ fn new_account(amount: i64) -> new::Account {
     new::Account { id: "a".to_owned(), amount }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_new_program_reads_what_an_old_one_wrote_from_log_and_cache_alike() {
     let s = server().await;
     s.store.append(vec![old::AccountEvent::Opened(old_account(7)).write()]).await.unwrap();
@@ -100,7 +100,7 @@ async fn a_new_program_reads_what_an_old_one_wrote_from_log_and_cache_alike() {
     assert_eq!((loaded.state.amount, loaded.version), (650, 2));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn an_old_program_never_misreads_what_a_new_one_wrote() {
     let s = server().await;
     let appended = s.store.append(vec![new::AccountEvent::Opened(new_account(700)).write()]).await.unwrap();
@@ -116,7 +116,7 @@ async fn an_old_program_never_misreads_what_a_new_one_wrote() {
     assert_eq!(s.store.load::<new::Account>("a").await.unwrap().unwrap().state.amount, 800);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_a_program_does_not_know_is_an_error_that_says_so() {
     let s = server().await;
     s.store.append(vec![new::AccountEvent::Frozen(new_account(700)).write()]).await.unwrap();
@@ -141,7 +141,7 @@ impl<E: TypedEvent + 'static> TypedHandler for Recorder<E> {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn what_an_old_program_does_not_understand_waits_for_the_new_one_in_order() {
     let s = server().await;
     let subscription = |consumer| Subscription::new("group", consumer).streams(new::AccountEvent::streams());
@@ -194,7 +194,7 @@ impl TypedHandler for Freeze {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_typed_handler_returns_is_in_the_log_with_its_schema_and_version() {
     let s = server().await;
     s.store.append(vec![old::AccountEvent::Opened(old_account(7)).write()]).await.unwrap();

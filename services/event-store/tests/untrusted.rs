@@ -9,7 +9,7 @@ use std::time::Duration;
 use support::{ACCOUNT, Seen, count, eventually, plain, put, recorder, versions};
 use tokio_util::sync::CancellationToken;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn entries_of_other_programs_park_one_by_one_and_what_stands_among_them_is_handled() {
     let s = plain().await;
     let large = "x".repeat(5 << 20);
@@ -53,7 +53,7 @@ async fn entries_of_other_programs_park_one_by_one_and_what_stands_among_them_is
     assert_eq!(versions(&seen, "last"), [1]);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn ids_with_odd_characters_are_entities_of_their_own() {
     let s = plain().await;
     let long = "x".repeat(256);

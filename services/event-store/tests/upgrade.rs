@@ -33,7 +33,7 @@ async fn one_more(store: &EventStore) {
 }
 
 /// The program of the other version: appends, handles, and marks both in the log.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn child() {
     let Some((_, store)) = Child::task().await else { return };
     let consuming = tokio::spawn({

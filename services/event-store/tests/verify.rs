@@ -32,14 +32,14 @@ async fn fill(s: &Server) {
     s.store.append(vec![note]).await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn child() {
     let Some((task, store)) = Child::task().await else { return };
     assert_eq!(task, "rebuild");
     store.rebuild(&[ACCOUNT], &[ACCOUNT.stream("created"), ACCOUNT.stream("updated")]).await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn every_damage_of_a_cache_is_named_and_a_rebuild_mends_it() {
     let s = server().await;
     fill(&s).await;
@@ -76,7 +76,7 @@ async fn every_damage_of_a_cache_is_named_and_a_rebuild_mends_it() {
     assert_eq!(differences(&s.store).await, []);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_rebuild_that_is_killed_and_run_again_while_writers_append_overwrites_none_of_their_events() {
     const ACCOUNTS: u64 = 300;
     let s = plain().await;

@@ -58,7 +58,7 @@ async fn position(server: &Server, version: u32) -> Option<Id> {
 }
 
 /// Does what a test needs done in a process that it can kill.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn child() {
     let Some((task, store)) = Child::task().await else { return };
     let slow = |event: &Event| {
@@ -72,7 +72,7 @@ async fn child() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_version_is_built_killed_built_and_swapped_in_while_strong_reads_never_see_less_than_before() {
     let s = server().await;
     fill(&s, 5000).await;
@@ -148,7 +148,7 @@ async fn a_version_is_built_killed_built_and_swapped_in_while_strong_reads_never
     new.cancel();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_version_is_not_swapped_in_while_the_one_before_holds_more() {
     let s = plain().await;
     fill(&s, 200).await;
@@ -183,7 +183,7 @@ async fn a_version_is_not_swapped_in_while_the_one_before_holds_more() {
     assert_eq!(s.command::<String>(&["GET", "view:active"]).await, "2");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_version_is_removed_only_when_nobody_reads_or_builds_it_and_leaves_no_key() {
     let s = plain().await;
     fill(&s, 200).await;
@@ -210,7 +210,7 @@ async fn a_version_is_removed_only_when_nobody_reads_or_builds_it_and_leaves_no_
     new.cancel();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_removal_that_was_killed_is_finished_by_the_next_and_nobody_builds_on_what_is_left() {
     let s = plain().await;
     fill(&s, 1000).await;
@@ -254,7 +254,7 @@ async fn a_removal_that_was_killed_is_finished_by_the_next_and_nobody_builds_on_
     building.await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lost_server_does_not_lose_the_swap() {
     let mut s = durable().await;
     fill(&s, 1000).await;

@@ -10,7 +10,8 @@ use redis::Value;
 use std::sync::Arc;
 use std::time::Duration;
 
-const BATCH: usize = 100;
+/// Entries claimed with one call at most.
+pub(super) const BATCH: usize = 100;
 
 /// What a claim needs for one round.
 pub(super) struct Claim {
@@ -77,7 +78,7 @@ impl Claim {
                 return Ok(());
             }
         }
-        claimed.more = true;
+        claimed.more |= self.rooms[number] > 0;
         Ok(())
     }
 }

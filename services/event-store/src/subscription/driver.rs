@@ -4,7 +4,7 @@
 
 use super::finish::{self, Finish, Group, Why};
 use super::hand;
-use super::inbox::{Inbox, Look};
+use super::inbox::{Inbox, Look, MOST};
 use super::item::{Item, Place};
 use super::known::Known;
 use super::patience::Patience;
@@ -82,6 +82,8 @@ pub(super) async fn run(
         anew: false,
         halted: false,
         hold_off: None,
+        starved: false,
+        full: false,
     };
     driver.run(cancel).await;
 }
@@ -135,6 +137,10 @@ pub(super) struct Driver<H> {
     pub(super) halted: bool,
     /// No questions to the server before then: the last one failed.
     pub(super) hold_off: Option<Instant>,
+    /// Handlers are free, and nothing that is held can be handed out or asked about.
+    pub(super) starved: bool,
+    /// And no more is taken in, which was said.
+    pub(super) full: bool,
 }
 
 impl<H: Handler> Driver<H> {
@@ -158,10 +164,8 @@ impl<H: Handler> Driver<H> {
             self.finish_what_waits();
             let wake = self.dispatch(Instant::now());
             self.read_on(&ask);
-            if self.more_to_claim
-                && !self.claiming
-                && (0..self.keys.len()).all(|s| self.inbox.room_of(s) >= ROOM / 2)
-            {
+            let has_room = || (0..self.keys.len()).all(|s| self.inbox.room_of(s) >= ROOM / 2);
+            if self.more_to_claim && !self.claiming && (self.starved || has_room()) {
                 self.keep_house();
             }
             tokio::select! {
@@ -190,12 +194,14 @@ impl<H: Handler> Driver<H> {
     fn read_on(&mut self, ask: &mpsc::Sender<Ask>) {
         let coming = |s| reader::BATCH * self.reading.iter().filter(|read| read.streams.contains(&s)).count();
         let coming: Vec<usize> = (0..self.keys.len()).map(coming).collect();
-        let streams = self.inbox.readable(&coming);
+        let streams = self.inbox.readable(&coming, self.starved);
         let at_once = streams.iter().any(|s| self.inbox.may_hold_more(*s));
         if let Some(first) = self.reading.front() {
             let others = (0..self.keys.len()).filter(|s| !first.streams.contains(s));
             let has_room = |s: usize| {
-                self.inbox.room_of(s) >= ROOM / 2 || (coming[s] > 0 && self.inbox.may_hold_more(s))
+                self.inbox.room_of(s) >= ROOM / 2
+                    || (coming[s] > 0 && self.inbox.may_hold_more(s))
+                    || (self.starved && streams.contains(&s))
             };
             if self.waking.is_none() && !first.at_once && others.into_iter().any(has_room) {
                 // The read may wait for a stream that gets nothing while this one has plenty.
@@ -277,6 +283,7 @@ impl<H: Handler> Driver<H> {
     /// Hands out what may be handled now, as far as there are free hands. Answers when there is more
     /// to do though nothing happens.
     fn dispatch(&mut self, now: Instant) -> Option<Instant> {
+        self.starved = false;
         if self.halted || self.hands == 0 {
             return None;
         }
@@ -288,6 +295,8 @@ impl<H: Handler> Driver<H> {
         let ask = if may_ask { LOOK.min(4 * self.hands) } else { 0 };
         let look = Look { go: LOOK.min(TURN * self.parts()), ask, ordered };
         let plan = self.inbox.plan(now, look, &self.known);
+        self.starved = !self.asking && plan.go.is_empty() && plan.ask.is_empty();
+        self.say_when_full();
         for (place, reason) in plan.foreign {
             self.start_park(place, None, Why::Own(reason));
         }
@@ -304,6 +313,16 @@ impl<H: Handler> Driver<H> {
         }
         self.hand_out(plan.go);
         plan.wake.into_iter().chain(self.hold_off.filter(|t| *t > now)).min()
+    }
+
+    /// Says once that nothing more is taken in though nothing can be done with what is held.
+    fn say_when_full(&mut self) {
+        let full = self.inbox.is_full().filter(|_| self.starved);
+        if let Some(stream) = full.filter(|_| !self.full) {
+            let (group, stream) = (&self.subscription.group, &self.subscription.streams[stream]);
+            warn!(group, %stream, entries = MOST, "everything held waits for a retry, a running handler or another consumer; reading no further");
+        }
+        self.full = full.is_some();
     }
 
     /// Among how many tasks what is handed out is shared: each costs more than many a handler takes.

@@ -2,7 +2,7 @@
 //! tasks, so that a claim that takes its time delays no sign of life.
 
 use super::Handler;
-use super::claim::{Claim, Claimed};
+use super::claim::{self, Claim, Claimed};
 use super::driver::Driver;
 use super::patience::Patience;
 use super::settle::Step;
@@ -62,7 +62,7 @@ impl<H: Handler> Driver<H> {
             store: self.store.clone(),
             subscription: self.subscription.clone(),
             keys: self.keys.clone(),
-            rooms: (0..self.keys.len()).map(|stream| self.inbox.room_of(stream)).collect(),
+            rooms: (0..self.keys.len()).map(|stream| self.inbox.claimable(stream, claim::BATCH)).collect(),
             least_idle: self.patience.least_idle(Instant::now()),
             until: ServerTime(seen.0.saturating_add(u64::try_from(within).unwrap_or(u64::MAX))),
         };

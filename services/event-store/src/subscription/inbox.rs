@@ -1,10 +1,26 @@
 //! What a consumer holds; `plan` decides which of it may be handed out next. Pure.
 //!
-//! Of the three rules two are the plan's: *order across streams* and *order per key*. Here is the third, *room*: a
-//! stream is read while fewer than its share is held, counted per stream: the lowest unfinished
-//! event of the log is never held back, and whoever stopped reading its stream would hold lower
-//! ones of it, so some consumer always makes progress.
+//! Of the three rules two are the plan's: *order across streams* and *order per key*. Here is the third, *room*. A
+//! stream is read while fewer than its share of entries is held. A consumer whose free handlers find nothing to do reads
+//! on beyond that, one batch after the other, up to [`MOST`]; and what others left is claimed a batch at a time however
+//! much is held.
+//!
+//! # Why a group makes progress
+//!
+//! Let `e` be the lowest entry of the group that is not finished and does not wait, on its own keys, for a running
+//! handler, a retry or a dead letter. Every earlier event of its keys is finished, so whoever holds `e` may hand it out.
+//!
+//! - A living consumer holds `e`: nothing of its keys is before it in that consumer's inbox, and nothing that the consumer
+//!   may still read or claim is lower. So the plan offers it as soon as a handler is free.
+//! - A consumer that died or left held `e`: it has been idle for `claim_after`, or was handed back. Every living
+//!   consumer claims from the lowest idle id on, a batch with each sign of life also when its share is used up, so what
+//!   waits for an earlier entry never uses up the room for taking that entry over.
+//! - Nobody was given `e` yet: some consumer has room for its stream, or all hold their share. Those whose handlers find
+//!   nothing to do read on. If none is idle, each handles entries, and has room again when they are finished.
+//!
+//! Either way `e` is finished after a bounded time, and the next lowest entry takes its place.
 
+mod lines;
 mod plan;
 
 pub(super) use plan::Look;
@@ -12,8 +28,12 @@ pub(super) use plan::Look;
 use super::item::{Content, Entries, Place};
 use super::mark::{ByMark, Mark};
 use crate::Id;
-use std::collections::{BTreeMap, HashSet};
+use lines::Lines;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Instant;
+
+/// So many entries of one stream are held at most. What is beyond waits on the server until some of them are finished.
+pub(super) const MOST: usize = 100_000;
 
 #[derive(Debug)]
 struct Slot {
@@ -28,6 +48,22 @@ struct Slot {
     attempts: u32,
     waits: u32,
     first_failure: Option<Instant>,
+    /// The number of its keys of which an earlier entry is held.
+    behind: usize,
+}
+
+impl Slot {
+    /// Nothing that is held is in its way.
+    fn is_candidate(&self) -> bool {
+        !self.in_hand && self.behind == 0
+    }
+
+    fn marks(&self) -> &[Mark] {
+        match &self.content {
+            Content::Event(item) => &item.marks,
+            Content::Foreign(_) => &[],
+        }
+    }
 }
 
 /// The entries a consumer has been given and not finished.
@@ -38,9 +74,12 @@ pub(super) struct Inbox {
     bounds: Vec<Option<Id>>,
     held: Vec<usize>,
     room: usize,
-    /// The keys of what stands ahead, while a plan is made; kept for its memory.
-    taken: HashSet<Mark, ByMark>,
-    /// Those of them that what is tried again or set aside holds up.
+    /// The entries of each key, in their order.
+    lines: Lines,
+    /// The places of all candidates: entries that are not in hand and of whose keys no earlier entry is held.
+    candidates: BTreeSet<Place>,
+    /// Used while a plan is made that keeps the order across keys: what is held up by an entry that is tried again or
+    /// set aside. Kept for its memory.
     held_up: HashSet<Mark, ByMark>,
 }
 
@@ -51,7 +90,8 @@ impl Inbox {
             bounds: vec![None; streams],
             held: vec![0; streams],
             room,
-            taken: HashSet::default(),
+            lines: Lines::default(),
+            candidates: BTreeSet::new(),
             held_up: HashSet::default(),
         }
     }
@@ -65,21 +105,58 @@ impl Inbox {
     ) -> usize {
         let before = self.held[stream];
         for (id, content) in entries {
-            self.slots.entry((id, stream)).or_insert_with(|| {
-                self.held[stream] += 1;
-                Slot {
-                    content,
-                    in_hand: false,
-                    aside: false,
-                    trusted_until: trusted(id),
-                    not_before: None,
-                    attempts: 0,
-                    waits: 0,
-                    first_failure: None,
+            let place = (id, stream);
+            if self.slots.contains_key(&place) {
+                continue;
+            }
+            self.held[stream] += 1;
+            let mut slot = Slot {
+                content,
+                in_hand: false,
+                aside: false,
+                trusted_until: trusted(id),
+                not_before: None,
+                attempts: 0,
+                waits: 0,
+                first_failure: None,
+                behind: 0,
+            };
+            let mut behind = 0;
+            for mark in slot.marks() {
+                match self.lines.join(*mark, place) {
+                    lines::Joined::First => {}
+                    lines::Joined::Behind => behind += 1,
+                    lines::Joined::Before(other) => self.now_behind(other),
                 }
-            });
+            }
+            slot.behind = behind;
+            if slot.is_candidate() {
+                self.candidates.insert(place);
+            }
+            self.slots.insert(place, slot);
         }
         self.held[stream] - before
+    }
+
+    /// An earlier entry of one of its keys was taken in.
+    fn now_behind(&mut self, place: Place) {
+        if let Some(slot) = self.slots.get_mut(&place) {
+            slot.behind += 1;
+            self.candidates.remove(&place);
+        }
+    }
+
+    /// Changes an entry; whether it is a candidate follows.
+    fn change(&mut self, place: Place, change: impl FnOnce(&mut Slot)) -> Option<&Slot> {
+        let slot = self.slots.get_mut(&place)?;
+        let was = slot.is_candidate();
+        change(slot);
+        match (was, slot.is_candidate()) {
+            (false, true) => _ = self.candidates.insert(place),
+            (true, false) => _ = self.candidates.remove(&place),
+            _ => {}
+        }
+        Some(slot)
     }
 
     /// The consumer's pending list was read: what else is held and not in hand is not its own any
@@ -97,8 +174,13 @@ impl Inbox {
         for slot in self.slots.values_mut() {
             slot.trusted_until = None;
         }
-        for stream in 0..self.bounds.len() {
-            self.bounds[stream] = (self.held[stream] < self.room).then_some(Id::ZERO);
+        let mut last = vec![Id::ZERO; self.bounds.len()];
+        for (id, stream) in self.slots.keys() {
+            last[*stream] = *id;
+        }
+        for (stream, last) in last.into_iter().enumerate() {
+            // What has no room for more is not read now, and may hold more beyond what is held.
+            self.bounds[stream] = Some(if self.held[stream] < self.room { Id::ZERO } else { last });
         }
     }
 
@@ -112,9 +194,14 @@ impl Inbox {
         self.bounds[stream].is_some()
     }
 
-    /// The streams with room for more, beyond what is on its way: so many at most of each.
-    pub(super) fn readable(&self, coming: &[usize]) -> Vec<usize> {
-        (0..self.held.len()).filter(|s| self.held[*s] + coming[*s] < self.room).collect()
+    /// The streams to read now, where so many entries of each are on their way. A consumer that is `starved`, whose free
+    /// handlers find nothing to do, reads on beyond the share of a stream.
+    pub(super) fn readable(&self, coming: &[usize], starved: bool) -> Vec<usize> {
+        let may_read = |stream: &usize| {
+            let (held, coming) = (self.held[*stream], coming[*stream]);
+            held + coming < self.room || (starved && coming == 0 && held < MOST)
+        };
+        (0..self.held.len()).filter(may_read).collect()
     }
 
     /// How many more of a stream there is room for.
@@ -122,31 +209,40 @@ impl Inbox {
         self.room.saturating_sub(self.held[stream])
     }
 
+    /// How many entries of a stream to claim at most: a batch at least, however much is held.
+    pub(super) fn claimable(&self, stream: usize, batch: usize) -> usize {
+        self.room_of(stream).max(batch).min(MOST.saturating_sub(self.held[stream]))
+    }
+
+    /// A stream of which so much is held, all of it waiting, that nothing more is taken in.
+    pub(super) fn is_full(&self) -> Option<usize> {
+        (0..self.held.len()).find(|stream| self.held[*stream] >= MOST)
+    }
+
     /// The entry is being handled.
     pub(super) fn take(&mut self, place: Place) {
-        if let Some(slot) = self.slots.get_mut(&place) {
-            slot.in_hand = true;
-        }
+        self.change(place, |slot| slot.in_hand = true);
     }
 
     /// The entry is no longer for the handler; when it will be settled the server decides.
     pub(super) fn set_aside(&mut self, place: Place) {
-        if let Some(slot) = self.slots.get_mut(&place) {
-            (slot.in_hand, slot.aside) = (true, true);
-        }
+        self.change(place, |slot| (slot.in_hand, slot.aside) = (true, true));
     }
 
     /// The entry was not handled after all.
     pub(super) fn put_back(&mut self, place: Place) {
-        if let Some(slot) = self.slots.get_mut(&place) {
-            (slot.in_hand, slot.aside) = (false, false);
-        }
+        self.change(place, |slot| (slot.in_hand, slot.aside) = (false, false));
     }
 
     /// The entry is finished, parked, or another consumer's now.
     pub(super) fn remove(&mut self, place: Place) {
-        if self.slots.remove(&place).is_some() {
-            self.held[place.1] -= 1;
+        let Some(slot) = self.slots.remove(&place) else { return };
+        self.held[place.1] -= 1;
+        self.candidates.remove(&place);
+        for mark in slot.marks() {
+            if let Some(next) = self.lines.leave(*mark, place) {
+                self.change(next, |slot| slot.behind -= 1);
+            }
         }
     }
 
@@ -168,11 +264,12 @@ impl Inbox {
 
     /// The entry failed: how often it has now, and since when. It waits for [`Self::wait_until`].
     pub(super) fn failed(&mut self, place: Place, now: Instant) -> u32 {
-        let Some(slot) = self.slots.get_mut(&place) else { return 0 };
-        (slot.in_hand, slot.aside) = (false, false);
-        slot.first_failure.get_or_insert(now);
-        slot.attempts += 1;
-        slot.attempts
+        let failed = self.change(place, |slot| {
+            (slot.in_hand, slot.aside) = (false, false);
+            slot.first_failure.get_or_insert(now);
+            slot.attempts += 1;
+        });
+        failed.map_or(0, |slot| slot.attempts)
     }
 
     /// Attempts that failed and the time of the first one.
@@ -182,26 +279,28 @@ impl Inbox {
 
     /// The entry waits for an earlier event that another consumer holds: how often it has been asked.
     pub(super) fn waited(&mut self, place: Place) -> u32 {
-        let Some(slot) = self.slots.get_mut(&place) else { return 0 };
-        (slot.in_hand, slot.aside) = (false, false);
-        slot.waits += 1;
-        slot.waits
+        let waited = self.change(place, |slot| {
+            (slot.in_hand, slot.aside) = (false, false);
+            slot.waits += 1;
+        });
+        waited.map_or(0, |slot| slot.waits)
     }
 
     /// The server refused to finish the entry, which is set aside: how often it has.
     pub(super) fn refused(&mut self, place: Place) -> u32 {
-        self.set_aside(place);
-        let Some(slot) = self.slots.get_mut(&place) else { return 0 };
-        slot.waits += 1;
-        slot.waits
+        let refused = self.change(place, |slot| {
+            (slot.in_hand, slot.aside) = (true, true);
+            slot.waits += 1;
+        });
+        refused.map_or(0, |slot| slot.waits)
     }
 
     /// The entry is no candidate before then.
     pub(super) fn wait_until(&mut self, place: Place, then: Instant) {
-        if let Some(slot) = self.slots.get_mut(&place) {
+        self.change(place, |slot| {
             (slot.in_hand, slot.aside) = (false, false);
             slot.not_before = Some(then);
-        }
+        });
     }
 
     /// Ids held of one stream, ascending.

@@ -11,10 +11,14 @@ use crate::{EventStore, Id, functions};
 use redis::Value;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
+use tokio::task::unconstrained;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
@@ -130,8 +134,7 @@ impl Reader {
                     ask = requests.recv(), if open && anew.is_none() => {
                         match (ask, &connection) {
                             (Some(ask), Some(connection)) if ask.anew.is_none() => {
-                                let read = self.clone().read_new(connection.clone(), ask.streams, ask.at_once);
-                                under_way.push_back(AbortOnDropHandle::new(tokio::spawn(read)));
+                                under_way.push_back(self.start_read(connection, ask).await);
                             }
                             (Some(ask), _) => anew = Some(ask),
                             (None, _) => open = false,
@@ -242,39 +245,38 @@ impl Reader {
         }
     }
 
-    /// A read that waited is served by one stream alone, whatever was appended to the others in the
-    /// same step; so where the order across streams counts, they are read once more.
-    async fn read_new(
-        self: Arc<Self>,
-        mut connection: MultiplexedConnection,
-        streams: Vec<usize>,
-        at_once: bool,
-    ) -> Result<Read, ReadError> {
-        let asked = Instant::now();
+    /// Sends a read now, in the reader's own task: the server answers the reads of a connection in the order in which
+    /// they were sent, but tasks run in any order.
+    async fn start_read(self: &Arc<Self>, connection: &MultiplexedConnection, ask: Ask) -> UnderWay {
+        let (Ask { streams, at_once, .. }, asked) = (ask, Instant::now());
         let block = BLOCK.min(self.subscription.claim_after / 2);
-        let ordered = self.subscription.concurrency == 1 && streams.len() > 1;
-        let mut read = self.read(&mut connection, &streams, (!at_once).then_some(block)).await?;
-        let full = |read: &[Vec<RawEntry>]| read.iter().map(|e| e.len() >= BATCH).collect::<Vec<_>>();
-        let mut more = full(&read);
-        if ordered && !at_once && read.iter().any(|entries| !entries.is_empty()) {
-            let rest = self.read(&mut connection, &streams, None).await?;
-            more = full(&rest);
-            read.iter_mut().zip(rest).for_each(|(entries, rest)| entries.extend(rest));
-        }
-        let batches = streams.into_iter().zip(read).zip(more).map(|((stream, raw), more)| New {
-            stream,
-            entries: item::decoded(raw, stream, &self.subscription.streams),
-            more,
-        });
-        Ok(Read::New { batches: batches.collect(), asked })
+        let first = send(connection, self.read_command(&streams, (!at_once).then_some(block))).await;
+        // A read that waited is served by one stream alone, whatever was appended to the others in the same step; so
+        // where the order across streams counts, they are read once more, before any later read.
+        let second = if self.subscription.concurrency == 1 && streams.len() > 1 && !at_once {
+            Some(send(connection, self.read_command(&streams, None)).await)
+        } else {
+            None
+        };
+        let reader = self.clone();
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            let mut read = reader.entries(&streams, bounded(first).await?);
+            let mut more: Vec<bool> = read.iter().map(|entries| entries.len() >= BATCH).collect();
+            if let Some(second) = second {
+                let rest = reader.entries(&streams, bounded(second).await?);
+                more = rest.iter().map(|entries| entries.len() >= BATCH).collect();
+                read.iter_mut().zip(rest).for_each(|(entries, rest)| entries.extend(rest));
+            }
+            let batches = streams.into_iter().zip(read).zip(more).map(|((stream, raw), more)| New {
+                stream,
+                entries: item::decoded(raw, stream, &reader.subscription.streams),
+                more,
+            });
+            Ok(Read::New { batches: batches.collect(), asked })
+        }))
     }
 
-    async fn read(
-        &self,
-        connection: &mut MultiplexedConnection,
-        streams: &[usize],
-        block: Option<Duration>,
-    ) -> Result<Vec<Vec<RawEntry>>, ReadError> {
+    fn read_command(&self, streams: &[usize], block: Option<Duration>) -> redis::Cmd {
         let mut command = self.command(block);
         command.arg("STREAMS");
         for number in streams {
@@ -283,12 +285,17 @@ impl Reader {
         for _ in streams {
             command.arg(">");
         }
-        let mut found = entry::parse_streams(bounded(answer(&command, connection)).await?);
+        command
+    }
+
+    /// The entries of an answer, in the order of the streams that were asked for.
+    fn entries(&self, streams: &[usize], answer: Value) -> Vec<Vec<RawEntry>> {
+        let mut found = entry::parse_streams(answer);
         let of = |number: &usize| {
             let at = found.iter().position(|(key, _)| *key == self.keys[*number]);
             at.map(|i| std::mem::take(&mut found[i].1)).unwrap_or_default()
         };
-        Ok(streams.iter().map(of).collect())
+        streams.iter().map(of).collect()
     }
 
     fn command(&self, block: Option<Duration>) -> redis::Cmd {
@@ -312,6 +319,20 @@ async fn first(under_way: &mut VecDeque<UnderWay>) -> Result<Read, ReadError> {
     let read = read.await;
     under_way.pop_front();
     read.unwrap_or_else(|e| Err(ReadError::malformed(format!("the read ended: {e}"))))
+}
+
+/// The answer to a command that was sent.
+type Answer = Pin<Box<dyn Future<Output = redis::RedisResult<Value>> + Send>>;
+
+/// Sends a command: when this is done it has its place behind all that were sent before.
+async fn send(connection: &MultiplexedConnection, command: redis::Cmd) -> Answer {
+    let mut connection = connection.clone();
+    let mut answer: Answer = Box::pin(async move { answer(&command, &mut connection).await });
+    // The first poll queues the command. Without tokio's budget, which could put that off.
+    match unconstrained(poll_fn(|context| Poll::Ready(answer.as_mut().poll(context)))).await {
+        Poll::Ready(answered) => Box::pin(std::future::ready(answered)),
+        Poll::Pending => answer,
+    }
 }
 
 /// The answer to a read. Looks for an error where one can be: `Cmd::query_async` would look at each value of all entries,

@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 /// An idle consumer without pending entries is removed after so many claim times.
 const FORGET_AFTER_CLAIM_TIMES: u128 = 20;
 
+/// Ids kept alive with one call at most.
+const PART: usize = 1_000;
+
 /// An id as an argument that may be missing.
 pub(super) fn optional(id: Option<Id>) -> String {
     id.map(|id| id.to_string()).unwrap_or_default()
@@ -71,8 +74,26 @@ impl Round {
         found
     }
 
+    /// Keeps what is held of a stream alive, a part with each call, so that no call takes long. The last one says how
+    /// the group stands.
     async fn keep(&self, number: usize, found: &mut Found) -> Result<ServerTime, ReadError> {
-        let (s, share) = (&self.subscription, &self.shares[number]);
+        let held = &self.shares[number].held;
+        let whole = held.len() - held.len() % PART;
+        for part in held[..whole].chunks(PART) {
+            self.part(number, part, found).await?;
+        }
+        let (time, state) = self.part(number, &held[whole..], found).await?;
+        found.states.extend(state);
+        Ok(time)
+    }
+
+    async fn part(
+        &self,
+        number: usize,
+        held: &[Id],
+        found: &mut Found,
+    ) -> Result<(ServerTime, Option<GroupState>), ReadError> {
+        let s = &self.subscription;
         let (stream, asked) = (&s.streams[number], Instant::now());
         let forget = s.claim_after.as_millis() * FORGET_AFTER_CLAIM_TIMES;
         let mut args = vec![
@@ -80,9 +101,9 @@ impl Round {
             s.consumer.clone(),
             stream.to_string(),
             forget.to_string(),
-            optional(share.seen),
+            optional(self.shares[number].seen),
         ];
-        args.extend(share.held.iter().map(ToString::to_string));
+        args.extend(held.iter().map(ToString::to_string));
         let keys = [self.keys[number].clone(), self.cursors.clone()];
         let words =
             entry::words(functions::call(&mut self.store.connection(), "upkeep", &keys, &args).await?);
@@ -90,23 +111,23 @@ impl Round {
             Some("ok") => {}
             Some("back") => {
                 found.halted = Some(SubscriptionError::went_back(&s.group, stream, &words[1..]));
-                return Ok(ServerTime(0));
+                return Ok((ServerTime(0), None));
             }
             _ => return Err(ReadError::malformed(format!("{stream}: the server answered {words:?}"))),
         }
         let number_at = |at: usize| words.get(at).and_then(|word| word.parse::<u64>().ok());
         let oldest = words.get(3).and_then(|id| id.parse::<Id>().ok());
         let now = number_at(4).unwrap_or(0);
-        found.states.push(GroupState {
+        let state = GroupState {
             stream: stream.clone(),
             pending: number_at(1).unwrap_or(0),
             lag: number_at(2),
             oldest_pending: oldest.map(|id| Duration::from_millis(now.saturating_sub(id.ms))),
-        });
-        let lost: Vec<Id> = words.iter().skip(5).filter_map(|id| id.parse().ok()).collect();
-        found.lost.extend(lost.into_iter().map(|id| (id, number)));
-        found.kept.push((number, share.held.clone(), asked + s.claim_after));
-        Ok(ServerTime(now))
+        };
+        let lost = words.iter().skip(5).filter_map(|id| id.parse().ok());
+        found.lost.extend(lost.map(|id: Id| (id, number)));
+        found.kept.push((number, held.to_vec(), asked + s.claim_after));
+        Ok((ServerTime(now), Some(state)))
     }
 }
 

@@ -85,7 +85,7 @@ async fn behind_proxies(cluster: &Cluster, names: &[String]) -> (Vec<Proxy>, Con
     (proxies, config)
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_refuses_the_plain_layout_with_what_to_choose() {
     let cluster = Cluster::start();
     let error = EventStore::connect(Config::new(cluster.urls()[0].clone())).await.err().unwrap();
@@ -93,7 +93,7 @@ async fn a_cluster_refuses_the_plain_layout_with_what_to_choose() {
     assert!(error.to_string().contains("choose the tagged layout"), "{error}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn several_nodes_that_are_no_cluster_are_refused() {
     let (one, two) = (Redis::start(), Redis::start());
     let config = Config::new(one.url()).node(two.url()).layout(Layout::Tagged);
@@ -102,7 +102,7 @@ async fn several_nodes_that_are_no_cluster_are_refused() {
     assert!(error.to_string().contains("name one server"), "{error}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_store_opens_while_the_node_that_is_named_first_is_away() {
     let mut cluster = Cluster::start();
     let replica = cluster.add_replica_of(0);
@@ -118,7 +118,7 @@ async fn a_store_opens_while_the_node_that_is_named_first_is_away() {
     assert!(replica > 0);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn nodes_that_give_themselves_names_which_are_not_known_here_are_reached_by_the_given_addresses() {
     let s = start(Setup::Cluster).await;
     let Running::Cluster(nodes) = &s.redis else { panic!("a cluster was asked for") };
@@ -151,7 +151,7 @@ async fn nodes_that_give_themselves_names_which_are_not_known_here_are_reached_b
     assert!(!proxies.is_empty());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_batch_of_two_families_is_refused_before_anything_is_sent() {
     let s = start(Setup::Cluster).await;
     let batch = vec![put("created", "a", 1), NewEvent::put(NOTE, "created", "n", &json!({}))];

@@ -34,7 +34,7 @@ fn writer(store: &EventStore, entity: &'static str, stop: &CancellationToken) ->
     })
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_failover_of_a_master_loses_no_event_that_its_replica_has_and_ids_and_groups_go_on() {
     let mut s = start(Setup::Cluster).await;
     let owner = cluster(&mut s).owner_of(STREAM);
@@ -70,7 +70,7 @@ async fn a_failover_of_a_master_loses_no_event_that_its_replica_has_and_ids_and_
     assert!(versions(&seen, "a").is_sorted() && versions(&seen, "b").is_sorted());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_failover_loses_nothing_that_a_copy_has_confirmed_and_what_is_unknown_is_appended_again_once() {
     let mut s = start(Setup::Cluster).await;
     let owner = cluster(&mut s).owner_of(STREAM);
@@ -139,7 +139,7 @@ async fn a_slot_that_moves_while_it_is_used_loses_no_event_and_its_group_goes_on
     assert_eq!(log(&store).await, acknowledged);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_master_that_has_not_the_functions_gets_them_when_it_is_first_asked() {
     let mut s = start(Setup::Cluster).await;
     s.store.append(vec![put("created", "a", 1)]).await.unwrap();

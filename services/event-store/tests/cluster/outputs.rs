@@ -8,7 +8,7 @@ fn note(event: Event) -> std::future::Ready<Outcome> {
     std::future::ready(Outcome::Done(vec![NewEvent::put(NOTE, "created", &*id, &json!({ "id": id }))]))
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn outputs_in_another_slot_are_there_once_though_the_consumer_dies_before_it_acknowledges() {
     let s = start(Setup::Cluster).await;
     let Running::Cluster(nodes) = &s.redis else { panic!("a cluster was asked for") };
@@ -54,7 +54,7 @@ async fn outputs_in_another_slot_are_there_once_though_the_consumer_dies_before_
     assert_eq!(s.command::<u64>(&["XLEN", "eventstore:group:group:dead"]).await, 0);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_handler_that_sees_its_own_outputs_when_it_is_asked_again_changes_nothing_twice() {
     let s = start(Setup::Cluster).await;
     let Running::Cluster(nodes) = &s.redis else { panic!("a cluster was asked for") };
@@ -102,7 +102,7 @@ async fn a_handler_that_sees_its_own_outputs_when_it_is_asked_again_changes_noth
     assert_eq!(s.command::<u64>(&["XLEN", "eventstore:group:group:dead"]).await, 0, "and parked by nobody");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn an_append_that_the_clusters_client_sent_twice_is_one_event() {
     let s = start(Setup::Cluster).await;
     let Running::Cluster(nodes) = &s.redis else { panic!("a cluster was asked for") };

@@ -2,7 +2,7 @@
 
 use super::*;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_retry_holds_up_its_own_entity_alone_and_then_goes_on_in_order() {
     let s = server().await;
     history(&s.store, "bad", 3).await;
@@ -30,7 +30,7 @@ fn note_by(name: &'static str) -> impl Fn(Event) -> std::future::Ready<Outcome> 
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_dead_consumer_left_is_claimed_within_the_set_time() {
     let s = server().await;
     s.store.append(vec![put("created", "a", 1)]).await.unwrap();
@@ -47,7 +47,7 @@ async fn what_a_dead_consumer_left_is_claimed_within_the_set_time() {
     assert_eq!(pending(&s).await, 0);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_consumer_that_lost_its_entry_to_another_is_fenced_when_it_wakes_up() {
     let s = plain().await;
     let id = s.store.append(vec![put("created", "a", 1)]).await.unwrap()[0].id.to_string();
@@ -73,7 +73,7 @@ async fn a_consumer_that_lost_its_entry_to_another_is_fenced_when_it_wakes_up() 
     assert_eq!(s.command::<Vec<String>>(&["SMEMBERS", "note_ids"]).await, ["other"]);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_slow_handler_that_lives_is_never_claimed() {
     let s = server().await;
     s.store.append(vec![put("created", "a", 1)]).await.unwrap();
@@ -91,7 +91,7 @@ async fn a_slow_handler_that_lives_is_never_claimed() {
     idle.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn what_waited_in_a_stalled_consumer_and_was_claimed_is_not_handled_there_when_it_wakes_up() {
     let s = plain().await;
     let proxy = Proxy::start(s.redis.single().port()).await.unwrap();
@@ -132,7 +132,7 @@ async fn what_waited_in_a_stalled_consumer_and_was_claimed_is_not_handled_there_
     assert_eq!(notes, stalled_did_d, "its output for a is refused");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn entries_of_the_dead_are_found_behind_a_thousand_that_are_alive() {
     let s = server().await;
     for part in 0..12 {
@@ -152,7 +152,7 @@ async fn entries_of_the_dead_are_found_behind_a_thousand_that_are_alive() {
     assert_eq!(count(&seen), 1, "and nothing that is alive");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_was_taken_out_by_hand_does_not_hold_up_its_entity_for_ever() {
     let s = server().await;
     history(&s.store, "a", 1).await;

@@ -2,7 +2,7 @@
 
 use super::*;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_parked_event_holds_back_its_entity_and_nobody_else_and_a_foreign_entry_parks() {
     let s = server().await;
     let _: String = s.command(&["XADD", "events:account_created", "1-1", "hello", "\u{fffd}"]).await;
@@ -30,7 +30,7 @@ async fn a_parked_event_holds_back_its_entity_and_nobody_else_and_a_foreign_entr
     assert_eq!(pending(&s).await, 0);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn replayed_dead_letters_run_in_order_and_a_replay_asked_for_twice_happens_once() {
     let s = server().await;
     history(&s.store, "bad", 4).await;
@@ -68,7 +68,7 @@ fn parks_until(cured: &Arc<AtomicBool>) -> impl Fn(Event) -> std::future::Ready<
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn an_event_parked_twice_is_parked_once_and_one_that_is_finished_is_not_handled_again() {
     let s = server().await;
     history(&s.store, "bad", 2).await;
@@ -120,7 +120,7 @@ async fn an_event_parked_twice_is_parked_once_and_one_that_is_finished_is_not_ha
     assert_eq!((versions(&seen, "bad"), versions(&seen, "good")), (vec![1], vec![1, 2]));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn one_some_or_all_are_replayed_in_order_and_none_before_an_earlier_one_of_its_entity() {
     let s = server().await;
     history(&s.store, "bad1", 3).await;
@@ -163,7 +163,7 @@ async fn one_some_or_all_are_replayed_in_order_and_none_before_an_earlier_one_of
     assert_eq!(dead.count().await.unwrap(), 0);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_letter_is_kept_while_its_entry_or_its_group_is_gone() {
     let s = server().await;
     let ids = s.store.append(vec![put("created", "bad1", 1), put("created", "bad2", 1)]).await.unwrap();
@@ -191,7 +191,7 @@ async fn a_letter_is_kept_while_its_entry_or_its_group_is_gone() {
     assert_eq!(left.iter().map(|l| l.id).collect::<Vec<_>>(), [ids[0].id]);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_letter_says_how_often_it_failed_and_since_when_and_what_fails_too_often_is_parked() {
     let s = server().await;
     s.store.append(vec![put("created", "a", 1)]).await.unwrap();
@@ -208,7 +208,7 @@ async fn a_letter_says_how_often_it_failed_and_since_when_and_what_fails_too_oft
     assert!(letter.last_failure - letter.first_failure >= 30, "three pauses: {letter:?}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_replayed_letter_survives_the_loss_of_its_group() {
     let s = server().await;
     history(&s.store, "bad", 1).await;
@@ -240,7 +240,7 @@ async fn a_replayed_letter_survives_the_loss_of_its_group() {
     assert_eq!(versions(&seen, "good"), [1, 2, 3, 4, 5], "what is finished is not handled again");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_letter_that_goes_back_while_a_consumer_is_about_to_park_it_again_is_handled() {
     let s = plain().await;
     let proxy = Proxy::start(s.redis.single().port()).await.unwrap();

@@ -2,7 +2,7 @@
 
 use super::*;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn outputs_are_there_exactly_once_though_consumers_are_killed_at_any_moment() {
     let s = server().await;
     for n in 0..100 {
@@ -28,7 +28,7 @@ async fn outputs_are_there_exactly_once_though_consumers_are_killed_at_any_momen
     assert_eq!(s.command::<u64>(&["XLEN", "events:note_created"]).await, 100, "each output exactly once");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn an_output_knows_what_caused_it_and_inherits_the_flow() {
     let s = server().await;
     let source = put("created", "a", 1).correlation_id("flow").traceparent("00-0af7-b7ad-01");
@@ -43,7 +43,7 @@ async fn an_output_knows_what_caused_it_and_inherits_the_flow() {
     assert_eq!(output.traceparent.as_deref(), Some("00-0af7-b7ad-01"));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_conflicting_output_asks_the_handler_again() {
     let s = server().await;
     s.store.append(vec![NewEvent::put(NOTE, "created", "sum", &json!({ "n": 0 }))]).await.unwrap();
@@ -248,7 +248,7 @@ async fn outputs_of_another_slot_are_appended_ahead_and_there_exactly_once_too()
     killed_at_each(points, Setup::Tagged).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn one_event_whose_outputs_are_refused_changes_nothing_for_those_finished_with_it() {
     let s = plain().await;
     s.store.append(vec![NewEvent::put(NOTE, "created", "taken", &json!({}))]).await.unwrap();

@@ -2,7 +2,7 @@
 
 use super::*;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lost_group_goes_on_where_it_was_and_handles_nothing_twice() {
     let s = server().await;
     history(&s.store, "a", 10).await;
@@ -18,7 +18,7 @@ async fn a_lost_group_goes_on_where_it_was_and_handles_nothing_twice() {
     assert_eq!(versions(&seen, "a"), (1..=11).collect::<Vec<u64>>());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_crash_of_the_server_loses_no_event_and_doubles_none() {
     let mut s = durable().await;
     let seen = Seen::default();
@@ -36,7 +36,7 @@ async fn a_crash_of_the_server_loses_no_event_and_doubles_none() {
     assert_eq!(s.command::<u64>(&["XLEN", "events:note_created"]).await, 20);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_shutdown_hands_back_what_it_did_not_finish_and_leaves_the_group() {
     let s = server().await;
     history(&s.store, "a", 5).await;
@@ -58,7 +58,7 @@ async fn a_shutdown_hands_back_what_it_did_not_finish_and_leaves_the_group() {
     assert!(consumers.len() <= 1, "who left with nothing in hand is gone: {consumers:?}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_went_back_in_time_halts_the_group_until_a_person_accepts_it() {
     let s = server().await;
     history(&s.store, "a", 3).await;
@@ -119,7 +119,7 @@ async fn a_log_that_went_back_in_time_halts_the_group_until_a_person_accepts_it(
     running_too.await.unwrap().unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_is_made_after_its_subscription_is_read_from_its_first_event() {
     let s = server().await;
     let seen = Seen::default();
@@ -129,7 +129,7 @@ async fn a_stream_that_is_made_after_its_subscription_is_read_from_its_first_eve
     consumer.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_shutdown_ends_within_its_bound_though_the_server_does_not_answer() {
     let s = plain().await;
     let proxy = Proxy::start(s.redis.single().port()).await.unwrap();
@@ -222,7 +222,7 @@ async fn begun(s: &Server, group: &str, start: Start) -> (Vec<u64>, Vec<u64>) {
     (versions(&seen, &before), versions(&seen, &after))
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_group_begins_with_the_log_or_after_an_id_or_now_and_is_held_up_by_nothing_before() {
     let s = server().await;
     let later = Id::new(u64::MAX >> 20, 0);
@@ -251,7 +251,7 @@ async fn a_group_begins_with_the_log_or_after_an_id_or_now_and_is_held_up_by_not
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_group_that_has_begun_goes_on_where_it_is_whatever_its_consumers_ask_for_later() {
     let s = server().await;
     history(&s.store, "a", 5).await;

@@ -7,6 +7,7 @@ mod dead;
 mod effects;
 mod group;
 mod order;
+mod progress;
 mod random;
 mod reading;
 #[path = "../support/mod.rs"]
@@ -23,8 +24,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use support::{
-    ACCOUNT, Child, NOTE, Recorder, Seen, Server, count, durable, eventually, plain, put, recorder, server,
-    versions,
+    ACCOUNT, Child, NOTE, Recorder, Seen, Server, count, durable, eventually, patiently, plain, put,
+    recorder, server, versions,
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;

@@ -2,7 +2,7 @@
 
 use super::*;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn events_appended_while_every_consumer_is_down_are_delivered() {
     let s = server().await;
     history(&s.store, "a", 5).await;
@@ -64,7 +64,7 @@ async fn three_consumers_handle_each_event_once_and_each_entity_in_order_one_at_
     assert_eq!(pending(&s).await, 0);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_subscription_to_some_actions_keeps_their_order_too() {
     let s = server().await;
     for id in ["a", "b"] {
@@ -85,7 +85,7 @@ async fn a_subscription_to_some_actions_keeps_their_order_too() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn events_that_share_an_ordering_key_are_handled_in_order_across_entities() {
     let s = plain().await;
     let mut expected = Vec::new();
@@ -107,7 +107,7 @@ async fn events_that_share_an_ordering_key_are_handled_in_order_across_entities(
     assert_eq!(order, expected);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_single_consumer_of_one_event_at_a_time_handles_all_streams_in_id_order() {
     let s = server().await;
     let ids: Arc<std::sync::Mutex<Vec<Id>>> = Arc::default();

@@ -10,7 +10,7 @@ async fn reads_ended(s: &Server) -> u64 {
     line.map_or(0, |rest| rest.split(',').next().unwrap().parse().unwrap())
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_has_room_again_is_read_on_though_the_read_under_way_waits_for_another() {
     let s = plain().await;
     let gate = Arc::new(Semaphore::new(0));
@@ -53,7 +53,7 @@ async fn a_stream_that_has_room_again_is_read_on_though_the_read_under_way_waits
     consumer.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_backlog_of_which_a_read_is_lost_is_handled_once_and_in_the_order_of_the_log() {
     let s = plain().await;
     let mut appended = Vec::new();

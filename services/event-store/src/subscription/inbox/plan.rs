@@ -3,7 +3,7 @@
 //! *Order across streams*: nothing beyond the last id of a stream that may hold more. *Order per key*: nothing while an
 //! earlier event that shares an ordering key is held.
 
-use super::Inbox;
+use super::{Inbox, Slot};
 use crate::Id;
 use crate::subscription::item::{Content, Item, Place};
 use crate::subscription::known::Known;
@@ -39,52 +39,71 @@ impl Inbox {
     /// The entries for which something can be done now, in id order.
     pub(in crate::subscription) fn plan(&mut self, now: Instant, look: Look, known: &Known) -> Plan {
         let bound = self.bounds.iter().flatten().min().copied().unwrap_or(Id::MAX);
-        self.taken.clear();
-        self.held_up.clear();
         let mut plan = Plan::default();
+        if look.ordered {
+            self.plan_in_order(now, look, known, bound, &mut plan);
+            return plan;
+        }
+        for place in &self.candidates {
+            if place.0 > bound || plan.go.len() >= look.go {
+                break;
+            }
+            let Some(slot) = self.slots.get(place) else { continue };
+            // What waits has its time as a reason to wake up.
+            if let Some(then) = slot.not_before.filter(|t| *t > now) {
+                plan.wake = Some(plan.wake.map_or(then, |wake| wake.min(then)));
+                continue;
+            }
+            match &slot.content {
+                Content::Foreign(reason) => plan.foreign.push((*place, reason.clone())),
+                Content::Event(item) if slot.needs_no_question(item, now, known) => {
+                    plan.go.push((*place, item.clone()));
+                }
+                // The answer may come before all that stands ahead is handed out.
+                Content::Event(item) if plan.ask.len() < look.ask => plan.ask.push((*place, item.clone())),
+                Content::Event(_) => {}
+            }
+        }
+        plan
+    }
+
+    /// The same where the order across keys counts: all that is held is looked at, in the order of ids.
+    fn plan_in_order(&mut self, now: Instant, look: Look, known: &Known, bound: Id, plan: &mut Plan) {
+        self.held_up.clear();
         for (place, slot) in &self.slots {
             if place.0 > bound || plan.go.len() >= look.go {
                 break;
             }
-            let mut free = !slot.in_hand;
-            let mut later = slot.aside || (free && slot.not_before.is_some_and(|t| t > now));
-            if let Content::Event(item) = &slot.content {
-                for mark in &item.marks {
-                    free &= self.taken.insert(*mark);
-                    later |= self.held_up.contains(mark);
-                }
-                if later && look.ordered {
-                    self.held_up.extend(&item.marks);
-                }
+            let free = slot.is_candidate();
+            let mut later = slot.aside || (!slot.in_hand && slot.not_before.is_some_and(|t| t > now));
+            later |= slot.marks().iter().any(|mark| self.held_up.contains(mark));
+            if later {
+                self.held_up.extend(slot.marks());
             }
-            // What waits has this one's time as a reason to wake up; an earlier event of its key, or
-            // a free hand, is a reason of its own.
             if let Some(then) = slot.not_before.filter(|t| free && *t > now) {
                 plan.wake = Some(plan.wake.map_or(then, |wake| wake.min(then)));
                 continue;
             }
             match &slot.content {
-                _ if !free && look.ordered && !slot.in_hand && !later => break,
+                // An earlier event of its key is in hand, or will be before it.
+                _ if !free && !slot.in_hand && !later => break,
                 _ if !free => {}
                 Content::Foreign(reason) => plan.foreign.push((*place, reason.clone())),
-                Content::Event(item)
-                    if slot.trusted_until.is_some_and(|t| t > now)
-                        && known.covers(item)
-                        && (plan.ask.is_empty() || !look.ordered) =>
-                {
+                Content::Event(item) if slot.needs_no_question(item, now, known) && plan.ask.is_empty() => {
                     plan.go.push((*place, item.clone()));
                 }
-                // The answer may come before all that stands ahead is handed out.
-                Content::Event(item)
-                    if plan.ask.len() < look.ask && (plan.go.is_empty() || !look.ordered) =>
-                {
+                Content::Event(item) if plan.ask.len() < look.ask && plan.go.is_empty() => {
                     plan.ask.push((*place, item.clone()));
                 }
-                Content::Event(_) if look.ordered => break,
-                Content::Event(_) => {}
+                Content::Event(_) => break,
             }
         }
-        plan
+    }
+}
+
+impl Slot {
+    fn needs_no_question(&self, item: &Item, now: Instant, known: &Known) -> bool {
+        self.trusted_until.is_some_and(|t| t > now) && known.covers(item)
     }
 }
 
@@ -167,8 +186,8 @@ mod tests {
         let mut inbox = Inbox::new(2, 2);
         put(&mut inbox, 0, 1, "a");
         put(&mut inbox, 0, 2, "a");
-        assert_eq!(inbox.readable(&[0, 1]), [1]);
-        assert!(inbox.readable(&[0, 2]).is_empty(), "what is on its way has its room");
+        assert_eq!(inbox.readable(&[0, 1], false), [1]);
+        assert!(inbox.readable(&[0, 2], false).is_empty(), "what is on its way has its room");
     }
 
     #[test]

@@ -1,0 +1,128 @@
+//! A group makes progress whoever dies, leaves or waits, with more pending than a consumer holds at first.
+
+use super::*;
+use std::collections::HashSet;
+
+/// More than a consumer's share of a stream, several times.
+const BACKLOG: u64 = 5_000;
+
+fn hurried(consumer: &str) -> Subscription {
+    subscription(consumer).claim_after(Duration::from_secs(1))
+}
+
+/// So many events of these entities in turn.
+async fn backlog(store: &EventStore, entities: u64, events: u64) {
+    for first in (0..events).step_by(500) {
+        let part = first..events.min(first + 500);
+        store.append(part.map(|n| put("updated", &format!("e{}", n % entities), n)).collect()).await.unwrap();
+    }
+}
+
+/// So many events of x, and behind them ten of y.
+async fn many_of_x_and_ten_of_y(store: &EventStore) {
+    for _ in 0..5 {
+        store.append((0..500).map(|n| put("updated", "x", n)).collect()).await.unwrap();
+    }
+    store.append((0..10).map(|n| put("updated", "y", n)).collect()).await.unwrap();
+}
+
+fn slowly(seen: &Seen) -> impl event_store::Handler + use<> {
+    let answer = |_| async {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        Outcome::Done(Vec::new())
+    };
+    Recorder { seen: seen.clone(), answer }
+}
+
+/// Every event of the backlog was handled, those of each entity in order. One that was in hand when its consumer died
+/// is handled twice, before all that follow.
+async fn all_are_handled_in_order(s: &Server, seen: &Seen, entities: u64) {
+    let distinct = || {
+        let seen = seen.lock().unwrap();
+        seen.iter().map(|(id, version, _)| (id.clone(), *version)).collect::<HashSet<_>>().len()
+    };
+    let whole = usize::try_from(BACKLOG).unwrap();
+    patiently(&format!("{entities} entities: all events"), || async { distinct() == whole }).await;
+    patiently("nothing is pending", || async { pending(s).await == 0 }).await;
+    for entity in 0..entities {
+        let mut versions = versions(seen, &format!("e{entity}"));
+        versions.dedup();
+        assert!(versions.is_sorted_by(|a, b| a < b), "e{entity}: {versions:?}");
+    }
+}
+
+/// A consumer dies, or leaves, in the middle of a backlog; another one holds its share already.
+async fn one_of_two_goes(gracefully: bool) {
+    for entities in [1, 20, 1_000] {
+        let s = server().await;
+        backlog(&s.store, entities, BACKLOG).await;
+        let seen = Seen::default();
+        let first = run(&s.store, hurried("first"), slowly(&seen));
+        patiently("the first is at work", || async { count(&seen) > 50 }).await;
+        let second = run(&s.store, hurried("second"), slowly(&seen));
+        patiently("the second has its share", || async { pending(&s).await > 1_500 }).await;
+        if gracefully {
+            first.stop().await;
+        } else {
+            first.kill();
+        }
+        all_are_handled_in_order(&s, &seen, entities).await;
+        second.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_dead_consumer_held_is_handled_though_the_living_hold_their_share() {
+    one_of_two_goes(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_consumer_that_left_held_is_handled_though_the_living_hold_their_share() {
+    one_of_two_goes(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_successor_under_another_name_finishes_a_backlog_that_a_crash_has_cut() {
+    for entities in [1, 300] {
+        let s = server().await;
+        backlog(&s.store, entities, BACKLOG).await;
+        let seen = Seen::default();
+        let first = run(&s.store, hurried("pod-0"), slowly(&seen));
+        patiently("the first is at work", || async { count(&seen) > 50 }).await;
+        first.kill();
+        let second = run(&s.store, hurried("pod-1"), recorder(&seen));
+        all_are_handled_in_order(&s, &seen, entities).await;
+        second.stop().await;
+    }
+}
+
+/// The events of y are handled though those of x before them are more than a consumer's share, and wait: for a retry with
+/// this reason, or for a handler that does not end.
+async fn y_is_handled(retry: Option<&'static str>, concurrency: usize) {
+    let s = server().await;
+    many_of_x_and_ten_of_y(&s.store).await;
+    let seen = Seen::default();
+    let answer = move |event: Event| async move {
+        match retry {
+            _ if event.entity_id == "y" => Outcome::Done(Vec::new()),
+            Some(reason) => Outcome::Retry(reason.to_owned()),
+            None => std::future::pending().await,
+        }
+    };
+    let one = hurried("one").concurrency(concurrency);
+    let consumer = run(&s.store, one, Recorder { seen: seen.clone(), answer });
+    patiently("y is handled", || async { versions(&seen, "y").len() >= 10 }).await;
+    assert_eq!(versions(&seen, "y"), (1..=10).collect::<Vec<u64>>());
+    consumer.kill();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entity_in_retry_holds_up_itself_alone_however_many_events_it_has() {
+    y_is_handled(Some("the bank is closed"), 16).await;
+    y_is_handled(Some("the bank is closed"), 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_handler_holds_up_its_entity_alone_however_many_events_it_has() {
+    y_is_handled(None, 16).await;
+}
