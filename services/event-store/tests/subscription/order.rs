@@ -138,3 +138,35 @@ async fn a_single_consumer_of_one_event_at_a_time_handles_all_streams_in_id_orde
     consumer.stop().await;
     assert_eq!(*ids.lock().unwrap(), appended);
 }
+
+/// Backlogs around the limits of a read, of a stream's share and of what is read ahead, unevenly over five streams.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_single_consumer_of_one_event_at_a_time_keeps_the_order_behind_any_backlog() {
+    const ACTIONS: [&str; 5] = ["a", "b", "c", "d", "e"];
+    for events in [99, 100, 101, 299, 301, 740, 1_201, 3_000, 9_000] {
+        let s = server().await;
+        let mut appended = Vec::with_capacity(events);
+        for first in (0..events).step_by(20) {
+            let action = |n: usize| ACTIONS[if n * 7 % 10 < 6 { 0 } else { n % 5 }];
+            let part = (first..events.min(first + 20)).map(|n| put(action(n), &format!("x{}", n % 17), 0));
+            appended.extend(s.store.append(part.collect()).await.unwrap().iter().map(|a| a.id));
+        }
+        let ids: Arc<std::sync::Mutex<Vec<Id>>> = Arc::default();
+        let seen = ids.clone();
+        let answer = move |event: Event| {
+            seen.lock().unwrap().push(event.id);
+            std::future::ready(Outcome::Done(Vec::new()))
+        };
+        let one = subscription("one")
+            .streams(ACTIONS.map(|action| ACCOUNT.stream(action)))
+            .concurrency(1)
+            // Nobody dies here: on a busy machine a consumer may be late, which is no reason to claim.
+            .claim_after(Duration::from_mins(1));
+        let consumer = run(&s.store, one, Recorder { seen: Seen::default(), answer });
+        patiently("the backlog", || async { ids.lock().unwrap().len() >= events }).await;
+        consumer.stop().await;
+        let ids = ids.lock().unwrap();
+        let wrong = ids.iter().zip(&appended).position(|(handled, expected)| handled != expected);
+        assert_eq!((ids.len(), wrong), (events, None), "of {events}");
+    }
+}
