@@ -61,6 +61,11 @@ impl Collector for Groups {
         let counters = [
             ("handled", "Events finished", self.observation.handled()),
             ("retried", "Attempts that failed and were made again", self.observation.retried()),
+            (
+                "conflicted",
+                "Attempts whose outputs conflicted with what their entity had become",
+                self.observation.conflicted(),
+            ),
             ("parked", "Events put aside as dead letters", self.observation.parked()),
             ("claimed", "Entries taken over from consumers that were gone", self.observation.claimed()),
         ];

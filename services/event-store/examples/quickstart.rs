@@ -29,22 +29,31 @@ events! {
 }
 
 /// Gives every new account its first euro, once, whatever crashes.
-struct Welcome(CancellationToken);
+struct Welcome {
+    store: EventStore,
+    done: CancellationToken,
+}
 
 impl TypedHandler for Welcome {
     type Event = AccountEvent;
 
     async fn handle(&self, event: AccountEvent, entry: &Event) -> Outcome {
         match event {
-            AccountEvent::Opened(mut account) => {
-                account.cents += 100;
-                let credited = AccountEvent::Credited(account).write();
+            AccountEvent::Opened(account) => {
+                // The account as it is now: something may have happened to it since it was opened.
+                let mut now = match self.store.load::<Account>(&account.id).await {
+                    Ok(Some(now)) => now,
+                    Ok(None) => return Outcome::Skip("closed again".to_owned()),
+                    Err(error) => return Outcome::Retry(error.to_string()),
+                };
+                now.state.cents += 100;
+                let expected = now.expected();
                 // Appended, the position moved and the entry acknowledged in one step.
-                Outcome::Done(vec![credited.expect(Expected::Exactly(entry.version))])
+                Outcome::Done(vec![AccountEvent::Credited(now.state).write().expect(expected)])
             }
             AccountEvent::Credited(account) => {
                 println!("{} has {} cents at version {}", account.id, account.cents, entry.version);
-                self.0.cancel();
+                self.done.cancel();
                 Outcome::Done(Vec::new())
             }
         }
@@ -62,6 +71,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let done = CancellationToken::new();
     let subscription = Subscription::new("welcome", "consumer-1").streams(AccountEvent::streams());
-    store.subscribe(subscription).run(Typed(Welcome(done.clone())), done).await?;
+    let welcome = Welcome { store: store.clone(), done: done.clone() };
+    store.subscribe(subscription).run(Typed(welcome), done).await?;
     Ok(())
 }

@@ -29,8 +29,8 @@ pub(super) enum Settled {
     Parked,
     /// Pending for another consumer, or for none: not ours any more.
     Fenced,
-    /// An output conflicts with its expected version: the handler must see the new state.
-    Conflict,
+    /// An output conflicts with its expected version, for this reason: the handler must see the new state.
+    Conflict(String),
     /// The handler failed: to be asked again.
     Failed(String),
     /// The server refused for a reason of its own: to be finished again, without asking the handler.
@@ -271,7 +271,7 @@ fn verdict(batch: Option<&Batch>, answer: Value) -> Settled {
 
 fn settled(e: &AppendError) -> Settled {
     match e.kind() {
-        AppendErrorKind::Conflict { .. } => Settled::Conflict,
+        AppendErrorKind::Conflict { .. } => Settled::Conflict(format!("the handler's outputs: {e}")),
         AppendErrorKind::Invalid | AppendErrorKind::DuplicateId => {
             Settled::Hopeless(format!("the handler's outputs: {e}"))
         }

@@ -47,7 +47,8 @@ use tokio_util::sync::CancellationToken;
 #[non_exhaustive]
 pub enum Outcome {
     /// Handled. These events are appended, the position moved and the entry acknowledged in one step.
-    /// When one of them conflicts with its expected version, the handler is asked again.
+    /// When one of them conflicts with its expected version, nothing is appended, and the handler is asked again: that
+    /// was a failed attempt. A handler that expects a version loads the entity first, since its event may be old.
     Done(Vec<NewEvent>),
     /// Not now: asked again after a pause that grows, with this reason in the log. A handler that
     /// panics is asked again likewise.
@@ -160,7 +161,7 @@ impl Subscription {
         self
     }
 
-    /// Parks an event that failed so often; default: never, it is tried again for ever and holds up
+    /// Parks an event that failed so often, conflicts of its outputs included; default: never, it is tried again for ever and holds up
     /// its own entity. Choose it where somebody looks at dead letters. Attempts are counted by the
     /// consumer that has the event; another one that takes it over begins with one.
     #[must_use]

@@ -33,6 +33,7 @@ struct Inner {
     ready: AtomicBool,
     handled: AtomicU64,
     retried: AtomicU64,
+    conflicted: AtomicU64,
     parked: AtomicU64,
     claimed: AtomicU64,
     states: Mutex<Vec<GroupState>>,
@@ -63,6 +64,7 @@ impl Observation {
                 ready: AtomicBool::new(false),
                 handled: AtomicU64::new(0),
                 retried: AtomicU64::new(0),
+                conflicted: AtomicU64::new(0),
                 parked: AtomicU64::new(0),
                 claimed: AtomicU64::new(0),
                 states: Mutex::default(),
@@ -93,6 +95,12 @@ impl Observation {
     #[must_use]
     pub fn retried(&self) -> u64 {
         self.inner.retried.load(Ordering::Relaxed)
+    }
+
+    /// Attempts whose outputs conflicted with their expected versions.
+    #[must_use]
+    pub fn conflicted(&self) -> u64 {
+        self.inner.conflicted.load(Ordering::Relaxed)
     }
 
     /// Events made dead letters.
@@ -136,6 +144,7 @@ impl Observation {
     }
 
     pub(super) fn count_conflicted(&self, stream: usize) {
+        self.inner.conflicted.fetch_add(1, Ordering::Relaxed);
         self.told(stream, <dyn Metrics>::conflicted);
     }
 

@@ -18,6 +18,10 @@ const WAIT_BASE: Duration = Duration::from_millis(2);
 const WAIT_CAP: Duration = Duration::from_millis(50);
 const CONFLICT_BASE: Duration = Duration::from_millis(1);
 const CONFLICT_CAP: Duration = Duration::from_millis(200);
+/// So many conflicts of an event are nothing but handlers that change one entity at the same time.
+const QUICK_CONFLICTS: u32 = 8;
+/// From this conflict of an event on they are logged.
+const CONFLICTS_LOGGED: u32 = 3;
 /// After a question that the server did not answer.
 const HOLD_OFF: Duration = Duration::from_millis(100);
 
@@ -202,33 +206,53 @@ impl<H: Handler> Driver<H> {
                 self.inbox.remove(place);
                 self.observation.count_handled(place.1);
             }
-            Settled::Conflict => {
-                let waits = self.inbox.waited(place);
-                let pause =
-                    backoff::pause(CONFLICT_BASE, CONFLICT_CAP, waits, backoff::jitter(place.0, waits));
-                self.inbox.wait_until(place, now + pause);
-                self.observation.count_conflicted(place.1);
-            }
             Settled::Hopeless(reason) => {
                 self.inbox.failed(place, now);
                 self.start_park(place, Some(item.clone()), Why::Own(reason));
             }
-            Settled::Failed(reason) => {
+            Settled::Conflict(reason) => {
+                self.observation.count_conflicted(place.1);
                 let attempt = self.inbox.failed(place, now);
-                if self.subscription.park_after.is_some_and(|most| attempt >= most) {
+                if self.fails_too_often(attempt) {
                     return self.start_park(place, Some(item.clone()), Why::Own(reason));
                 }
-                self.try_again(place, attempt, &reason);
+                let pause = self.pause_after_conflict(place, attempt);
+                if attempt >= CONFLICTS_LOGGED {
+                    self.warn_of_attempt(place, attempt, pause, &reason);
+                }
+                self.inbox.wait_until(place, now + pause);
+            }
+            Settled::Failed(reason) => {
+                let attempt = self.inbox.failed(place, now);
+                if self.fails_too_often(attempt) {
+                    return self.start_park(place, Some(item.clone()), Why::Own(reason));
+                }
+                let pause = self.pause(place, attempt);
+                self.warn_of_attempt(place, attempt, pause, &reason);
+                self.inbox.wait_until(place, now + pause);
+                self.observation.count_retried(place.1);
             }
             other => self.settle_letter(place, &other),
         }
     }
 
-    fn try_again(&mut self, place: Place, attempt: u32, reason: &str) {
-        let pause = self.pause(place, attempt);
-        warn!(group = self.subscription.group, id = %place.0, attempt, pause_ms = u64::try_from(pause.as_millis()).unwrap_or(0), reason, "to be tried again");
-        self.inbox.wait_until(place, Instant::now() + pause);
-        self.observation.count_retried(place.1);
+    fn fails_too_often(&self, attempt: u32) -> bool {
+        self.subscription.park_after.is_some_and(|most| attempt >= most)
+    }
+
+    /// Short at first: whoever was faster has finished. One that conflicts again and again waits like any failure.
+    fn pause_after_conflict(&self, place: Place, attempt: u32) -> Duration {
+        if attempt <= QUICK_CONFLICTS {
+            backoff::pause(CONFLICT_BASE, CONFLICT_CAP, attempt, backoff::jitter(place.0, attempt))
+        } else {
+            self.pause(place, attempt - QUICK_CONFLICTS)
+        }
+    }
+
+    fn warn_of_attempt(&self, place: Place, attempt: u32, pause: Duration, reason: &str) {
+        let (group, stream) = (&self.subscription.group, &self.subscription.streams[place.1]);
+        let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(0);
+        warn!(group, %stream, id = %place.0, attempt, pause_ms, reason, "to be tried again");
     }
 
     /// How an entry ended that was not handled by this consumer.

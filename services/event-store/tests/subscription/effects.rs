@@ -278,3 +278,33 @@ async fn one_event_whose_outputs_are_refused_changes_nothing_for_those_finished_
     assert_eq!(s.command::<u64>(&["XLEN", "events:note_created"]).await, 31);
     assert_eq!(pending(&s).await, 0);
 }
+
+/// As a handler does that expects the version of its event, when something else has happened to the entity since.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conflict_that_lasts_is_counted_as_failed_attempts_and_parked_with_its_reason() {
+    let s = server().await;
+    s.store.append(vec![put("created", "a", 0)]).await.unwrap();
+    s.store.append(vec![put("renamed", "a", 0)]).await.unwrap();
+    s.store.append(vec![put("created", "b", 0)]).await.unwrap();
+    let answer = |event: Event| {
+        let credited =
+            put("credited", &event.entity_id, 100).expect(event_store::Expected::Exactly(event.version));
+        std::future::ready(Outcome::Done(vec![credited]))
+    };
+    let one = subscription("one").park_after(4);
+    let consumer = s.store.subscribe(one);
+    let observed = consumer.observe();
+    let cancel = CancellationToken::new();
+    let handler = Recorder { seen: Seen::default(), answer };
+    let running = tokio::spawn(consumer.run(handler, cancel.clone()));
+    eventually("a is parked and b is handled", || async {
+        (observed.parked(), observed.handled()) == (1, 1)
+    })
+    .await;
+    assert_eq!((observed.conflicted(), observed.retried()), (4, 0));
+    let letters = s.store.dead_letters("group", "account").list(Id::ZERO, 10).await.unwrap();
+    assert_eq!((letters.len(), letters[0].attempts), (1, 4));
+    assert!(letters[0].reason.contains("version"), "{}", letters[0].reason);
+    cancel.cancel();
+    running.await.unwrap().unwrap();
+}
