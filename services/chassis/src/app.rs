@@ -156,6 +156,8 @@ impl App {
         let observation = consumer.observe();
         self.metrics.collect(Groups::new(self.name, observation.clone()));
         self.look.group(self.name, observation.clone());
+        let observed = observation.clone();
+        self.readiness.warning(move || observed.standstill().map(|standstill| standstill.to_string()));
         self.readiness.probe("subscription", move || {
             let answer = match observation.fault() {
                 Some(fault) => Err(fault.to_string()),

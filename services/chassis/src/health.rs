@@ -22,10 +22,14 @@ enum Check {
     Probe(Probe),
 }
 
+/// What a person should look at although the service works.
+type Warning = Arc<dyn Fn() -> Option<String> + Send + Sync>;
+
 /// The checks of one service. Cheap to clone: all clones are the same checks.
 #[derive(Clone, Default)]
 pub(crate) struct Readiness {
     checks: Arc<Mutex<Vec<(String, Check)>>>,
+    warnings: Arc<Mutex<Vec<Warning>>>,
 }
 
 impl fmt::Debug for Readiness {
@@ -58,6 +62,12 @@ impl Readiness {
         self.set(name.into(), Check::Probe(probe));
     }
 
+    /// Asked at every request. Its answer stands in the report and never makes the service unready: a pod out of its
+    /// Service would turn what is slow into an outage.
+    pub(crate) fn warning(&self, warning: impl Fn() -> Option<String> + Send + Sync + 'static) {
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::new(warning));
+    }
+
     fn set(&self, name: String, check: Check) {
         let mut checks = self.lock();
         match checks.iter_mut().find(|(known, _)| *known == name) {
@@ -79,7 +89,9 @@ impl Readiness {
             };
             answers.push(Answer { name, ready: result.is_ok(), reason: result.err() });
         }
-        Report { ready: answers.iter().all(|answer| answer.ready), checks: answers }
+        let warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let warnings = warnings.iter().filter_map(|warning| warning()).collect();
+        Report { ready: answers.iter().all(|answer| answer.ready), checks: answers, warnings }
     }
 }
 
@@ -111,6 +123,8 @@ impl Gate {
 pub(crate) struct Report {
     pub(crate) ready: bool,
     pub(crate) checks: Vec<Answer>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) warnings: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -138,6 +152,24 @@ mod tests {
         assert!(readiness.report().await.ready);
         gate.close("gone");
         assert!(!readiness.report().await.ready);
+    }
+
+    #[tokio::test]
+    async fn a_warning_stands_in_the_report_and_the_service_stays_ready() {
+        let readiness = Readiness::default();
+        let stands_still = Arc::new(Mutex::new(None));
+        let asked = stands_still.clone();
+        readiness.warning(move || asked.lock().unwrap().clone());
+        let text = |report: &Report| serde_json::to_string(report).unwrap();
+        assert!(!text(&readiness.report().await).contains("warnings"));
+        *stands_still.lock().unwrap() = Some("nothing was finished for 75 s".to_owned());
+        let report = readiness.report().await;
+        assert!(report.ready);
+        assert!(
+            text(&report).contains(r#""warnings":["nothing was finished for 75 s"]"#),
+            "{}",
+            text(&report)
+        );
     }
 
     #[tokio::test(start_paused = true)]

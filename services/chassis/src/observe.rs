@@ -58,6 +58,18 @@ impl Collector for Groups {
             ConstGauge::new(age).encode(family.encode_family(&labels)?)?;
         }
 
+        let name = "ordershop_group_standstill_seconds";
+        let help = "Time for which nothing was finished although entries are pending, by its cause: an entry \
+                    that is tried again, or unknown; 0 while the group goes on";
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        let standstill = self.observation.standstill();
+        for (cause, has_failed) in [("retry", true), ("unknown", false)] {
+            let of_cause = standstill.as_ref().filter(|standstill| standstill.retry.is_some() == has_failed);
+            let lasts = of_cause.map(|standstill| standstill.lasts).unwrap_or_default();
+            let labels = [("group", self.group), ("cause", cause)];
+            ConstGauge::new(lasts.as_secs_f64()).encode(family.encode_family(&labels)?)?;
+        }
+
         let counters = [
             ("handled", "Events finished", self.observation.handled()),
             ("retried", "Attempts that failed and were made again", self.observation.retried()),

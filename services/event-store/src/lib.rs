@@ -70,8 +70,8 @@ pub use retention::{
 };
 pub use store::EventStore;
 pub use subscription::{
-    Accepted, Consumer, GroupState, Handler, Observation, Outcome, Start, Subscription, SubscriptionError,
-    SubscriptionErrorKind,
+    Accepted, Consumer, GroupState, Handler, Observation, Outcome, Standstill, Start, Subscription,
+    SubscriptionError, SubscriptionErrorKind,
 };
 pub use tail::Tail;
 pub use tokio_util::sync::CancellationToken;

@@ -89,6 +89,7 @@ fn table(groups: &[Group], out: &mut Out) -> Result<(), Failure> {
         Column::Number("CONSUMERS"),
         Column::Number("PENDING"),
         Column::Number("LAG"),
+        Column::Number("QUIET"),
         Column::Text("DELIVERED"),
         Column::Text("CURSOR"),
     ];
@@ -103,6 +104,7 @@ fn table(groups: &[Group], out: &mut Out) -> Result<(), Failure> {
                 s.consumers.to_string(),
                 s.pending.to_string(),
                 known(s.lag),
+                any(s.quiet_ms.map(span)),
                 s.last_delivered.to_string(),
                 any(s.cursor),
             ]

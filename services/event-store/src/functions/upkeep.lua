@@ -6,7 +6,7 @@
 --
 -- The cursors' hash holds by stream: 'NAME' the cursor, '=NAME' the last entry that was delivered,
 -- '!NAME' what halts the group, '+NAME' up to where a group that was lost may deliver again what is
--- finished; and for all streams '^' where the group began.
+-- finished, '~NAME' how much was finished and since when that is so; and for all streams '^' where the group began.
 
 -- The log had this entry and has it no more, though nobody trimmed or deleted it.
 local function is_missing(stream, id)
@@ -72,10 +72,23 @@ register('@LIB@_join', function(keys, args)
   return { answer, run('HGET', keys[2], '+' .. name) or '0-0' }
 end)
 
+-- The time (ms) since which as much was finished as now. That something became pending while nothing was counts too:
+-- nobody has to finish what is not there.
+local function unchanged_since(cursors, name, info, pending, now)
+  local read = info['entries-read']
+  local finished = read and text_of_number(read - pending[1]) or info['last-delivered-id'] .. '/' .. pending[1]
+  local mark = finished .. (pending[1] > 0 and '+' or '-')
+  local known, since = match(run('HGET', cursors, '~' .. name) or '', '^(%S+) (%d+)$')
+  if known == mark then return since end
+  run('HSET', cursors, '~' .. name, mark .. ' ' .. now)
+  return now
+end
+
 -- keys: stream, cursors. args: group, consumer, stream's name, idle ms after which an empty consumer
 -- goes, highest id seen or '', then the ids in hand, ascending. Answers how the group stands (number
 -- pending, lag or '' where the server does not know it, oldest pending id or '', the server's time in
--- ms), then those of the ids that are no longer this consumer's.
+-- ms, the time since which nothing was finished, the oldest one's consumer or ''), then those of the ids that are no
+-- longer this consumer's.
 register('@LIB@_upkeep', function(keys, args)
   local group, consumer, name, idle = args[1], args[2], args[3], tonumber(args[4])
   local back, known, delivered = went_back(keys[1], keys[2], name, args[5])
@@ -84,7 +97,12 @@ register('@LIB@_upkeep', function(keys, args)
   if not info then return { 'nogroup' } end
   local pending, time = run('XPENDING', keys[1], group), run('TIME')
   local now = format('%.0f', tonumber(time[1]) * 1000 + floor(tonumber(time[2]) / 1000))
-  local answer = { 'ok', pending[1], info.lag or '', pending[2] or '', now }
+  local since, holder = unchanged_since(keys[2], name, info, pending, now), ''
+  if pending[1] > 0 then
+    local oldest = run('XPENDING', keys[1], group, pending[2], pending[2], 1)[1]
+    holder = oldest and oldest[2] or ''
+  end
+  local answer = { 'ok', pending[1], info.lag or '', pending[2] or '', now, since, holder }
   local ids, mine = {}, {}
   for i = 6, #args do ids[#ids + 1] = args[i] end
   local pending_here = held(keys[1], group, consumer, ids)

@@ -56,6 +56,9 @@ pub struct GroupInfo {
     pub last_delivered: Id,
     /// Where the group goes on should the server lose it: everything up to here is finished.
     pub cursor: Option<Id>,
+    /// For so long (ms) nothing of the stream was finished although entries are pending; `None` where none are, or where
+    /// no consumer has looked yet.
+    pub quiet_ms: Option<u64>,
 }
 
 /// A group with all streams that it reads.
@@ -140,16 +143,21 @@ impl Inspector {
     /// The groups that read these streams, by name. It needs the right to read what every one of them keeps; who
     /// has that for one group only asks [`Inspector::parked`].
     pub async fn groups(&self, streams: &[StreamName]) -> Result<Vec<Group>, ReadError> {
+        let (seconds, micros): (u64, u64) =
+            redis::cmd("TIME").query_async(&mut self.store.connection()).await?;
+        let now = seconds * 1_000 + micros / 1_000;
         let mut found: BTreeMap<String, Vec<GroupInfo>> = BTreeMap::new();
         for stream in streams {
             for group in groups::of(&self.store, stream).await? {
                 let cursors = self.store.layout().cursors(stream.family(), &group.name);
-                let cursor: Option<String> = redis::cmd("HGET")
+                let (cursor, mark): (Option<String>, Option<String>) = redis::cmd("HMGET")
                     .arg(cursors)
                     .arg(stream.to_string())
+                    .arg(format!("~{stream}"))
                     .query_async(&mut self.store.connection())
                     .await?;
-                let info = parse::group(stream, &group, cursor.and_then(|c| c.parse().ok()));
+                let mut info = parse::group(stream, &group, cursor.and_then(|c| c.parse().ok()));
+                info.quiet_ms = mark.filter(|_| info.pending > 0).and_then(|mark| parse::quiet(&mark, now));
                 found.entry(group.name).or_default().push(info);
             }
         }

@@ -28,7 +28,13 @@ pub(super) fn group(stream: &StreamName, group: &ServerGroup, cursor: Option<Id>
         lag: group.lag,
         last_delivered: group.last_delivered,
         cursor,
+        quiet_ms: None,
     }
+}
+
+/// The time since a mark of progress, `<what was finished> <ms>`, in ms.
+pub(super) fn quiet(mark: &str, now: u64) -> Option<u64> {
+    Some(now.saturating_sub(mark.rsplit_once(' ')?.1.parse().ok()?))
 }
 
 pub(super) fn consumer(row: &Row<'_>) -> Option<ConsumerInfo> {

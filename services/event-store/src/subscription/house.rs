@@ -1,14 +1,15 @@
 //! A consumer's housekeeping: signs of life, and then taking over what nobody gives any for. Two kinds of
 //! tasks, so that a claim that takes its time delays no sign of life.
 
-use super::Handler;
 use super::claim::{self, Claim, Claimed};
 use super::driver::Driver;
 use super::patience::Patience;
 use super::settle::Step;
+use super::standstill::{self, Progress};
 use super::upkeep::{Found, Round, ServerTime, Share};
+use super::{Handler, Standstill};
 use std::time::Instant;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 impl<H: Handler> Driver<H> {
     pub(super) fn keep_house(&mut self) {
@@ -38,6 +39,7 @@ impl<H: Handler> Driver<H> {
             self.anew = true;
         } else {
             self.observation.set_states(found.states);
+            self.look_for_standstill(&found.progress);
         }
         for (stream, ids, until) in found.kept {
             self.inbox.trust(stream, &ids, until);
@@ -48,6 +50,23 @@ impl<H: Handler> Driver<H> {
         if let Some((asked, seen)) = found.kept_at {
             self.patience.kept(asked);
             self.claim(seen);
+        }
+    }
+
+    fn look_for_standstill(&mut self, progress: &[Progress]) {
+        let found = standstill::of(progress, self.subscription.claim_after);
+        let now = found.map(|(place, consumer, lasts)| Standstill {
+            lasts,
+            stream: self.subscription.streams[place.1].clone(),
+            id: place.0,
+            consumer,
+            retry: self.inbox.last_failure(place),
+        });
+        let group = &self.subscription.group;
+        match (self.observation.set_standstill(now.clone()), now) {
+            (None, Some(standstill)) => warn!(group, %standstill, "the group stands still"),
+            (Some(_), None) => info!(group, "the group goes on"),
+            _ => {}
         }
     }
 

@@ -48,6 +48,8 @@ struct Slot {
     attempts: u32,
     waits: u32,
     first_failure: Option<Instant>,
+    /// The reason of the last attempt that failed.
+    last_failure: Option<String>,
     /// The number of its keys of which an earlier entry is held.
     behind: usize,
 }
@@ -119,6 +121,7 @@ impl Inbox {
                 attempts: 0,
                 waits: 0,
                 first_failure: None,
+                last_failure: None,
                 behind: 0,
             };
             let mut behind = 0;
@@ -263,9 +266,10 @@ impl Inbox {
     }
 
     /// The entry failed: how often it has now, and since when. It waits for [`Self::wait_until`].
-    pub(super) fn failed(&mut self, place: Place, now: Instant) -> u32 {
+    pub(super) fn failed(&mut self, place: Place, now: Instant, reason: &str) -> u32 {
         let failed = self.change(place, |slot| {
             (slot.in_hand, slot.aside) = (false, false);
+            slot.last_failure = Some(reason.to_owned());
             slot.first_failure.get_or_insert(now);
             slot.attempts += 1;
         });
@@ -275,6 +279,11 @@ impl Inbox {
     /// Attempts that failed and the time of the first one.
     pub(super) fn failures(&self, place: Place) -> (u32, Option<Instant>) {
         self.slots.get(&place).map_or((0, None), |s| (s.attempts, s.first_failure))
+    }
+
+    /// Why the last attempt failed.
+    pub(super) fn last_failure(&self, place: Place) -> Option<String> {
+        self.slots.get(&place)?.last_failure.clone()
     }
 
     /// The entry waits for an earlier event that another consumer holds: how often it has been asked.

@@ -28,12 +28,14 @@ mod patience;
 mod reader;
 mod ready;
 mod settle;
+mod standstill;
 mod start;
 mod upkeep;
 
 pub use accept::Accepted;
 pub use error::{SubscriptionError, SubscriptionErrorKind};
 pub use observe::{GroupState, Observation};
+pub use standstill::Standstill;
 pub use start::Start;
 
 use crate::{Event, EventStore, NewEvent, StreamName};

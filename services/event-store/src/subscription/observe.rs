@@ -1,6 +1,6 @@
 //! What a consumer has done and how its group stands, for readiness and metrics.
 
-use super::{Subscription, SubscriptionError};
+use super::{Standstill, Subscription, SubscriptionError};
 use crate::{Metrics, StreamName};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -38,6 +38,7 @@ struct Inner {
     claimed: AtomicU64,
     states: Mutex<Vec<GroupState>>,
     fault: Mutex<Option<SubscriptionError>>,
+    standstill: Mutex<Option<Standstill>>,
 }
 
 impl fmt::Debug for Observation {
@@ -69,6 +70,7 @@ impl Observation {
                 claimed: AtomicU64::new(0),
                 states: Mutex::default(),
                 fault: Mutex::default(),
+                standstill: Mutex::default(),
             }),
         }
     }
@@ -83,6 +85,13 @@ impl Observation {
     #[must_use]
     pub fn fault(&self) -> Option<SubscriptionError> {
         locked(&self.inner.fault).clone()
+    }
+
+    /// That nobody has finished anything of the group for twice the claim time although entries are pending, as of the
+    /// last look; `None` while it goes on. A reason to warn somebody, and none to take the consumer out of service.
+    #[must_use]
+    pub fn standstill(&self) -> Option<Standstill> {
+        locked(&self.inner.standstill).clone()
     }
 
     /// Events finished by this consumer.
@@ -127,6 +136,11 @@ impl Observation {
 
     pub(super) fn set_fault(&self, fault: Option<SubscriptionError>) {
         *locked(&self.inner.fault) = fault;
+    }
+
+    /// What was so before.
+    pub(super) fn set_standstill(&self, standstill: Option<Standstill>) -> Option<Standstill> {
+        std::mem::replace(&mut *locked(&self.inner.standstill), standstill)
     }
 
     pub(super) fn count_handled(&self, stream: usize) {

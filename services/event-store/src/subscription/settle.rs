@@ -207,12 +207,12 @@ impl<H: Handler> Driver<H> {
                 self.observation.count_handled(place.1);
             }
             Settled::Hopeless(reason) => {
-                self.inbox.failed(place, now);
+                self.inbox.failed(place, now, &reason);
                 self.start_park(place, Some(item.clone()), Why::Own(reason));
             }
             Settled::Conflict(reason) => {
                 self.observation.count_conflicted(place.1);
-                let attempt = self.inbox.failed(place, now);
+                let attempt = self.inbox.failed(place, now, &reason);
                 if self.fails_too_often(attempt) {
                     return self.start_park(place, Some(item.clone()), Why::Own(reason));
                 }
@@ -223,7 +223,7 @@ impl<H: Handler> Driver<H> {
                 self.inbox.wait_until(place, now + pause);
             }
             Settled::Failed(reason) => {
-                let attempt = self.inbox.failed(place, now);
+                let attempt = self.inbox.failed(place, now, &reason);
                 if self.fails_too_often(attempt) {
                     return self.start_park(place, Some(item.clone()), Why::Own(reason));
                 }

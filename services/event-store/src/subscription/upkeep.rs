@@ -1,6 +1,7 @@
 //! A consumer's signs of life, about once a second: keeps its own entries alive, moves the durable
 //! cursor, looks how the group stands. Never claims anything, which may take long.
 
+use super::standstill::Progress;
 use super::{GroupState, Subscription, SubscriptionError};
 use crate::entry;
 use crate::error::ReadError;
@@ -49,6 +50,8 @@ pub(super) struct Found {
     /// has not seen all.
     pub(super) kept_at: Option<(Instant, ServerTime)>,
     pub(super) states: Vec<GroupState>,
+    /// How the group goes on, per stream.
+    pub(super) progress: Vec<Progress>,
     /// What was kept alive, per stream, and until when nobody can claim it.
     pub(super) kept: Vec<(usize, Vec<Id>, Instant)>,
     /// What was held and is not this consumer's any more.
@@ -82,8 +85,11 @@ impl Round {
         for part in held[..whole].chunks(PART) {
             self.part(number, part, found).await?;
         }
-        let (time, state) = self.part(number, &held[whole..], found).await?;
-        found.states.extend(state);
+        let (time, looked) = self.part(number, &held[whole..], found).await?;
+        if let Some((state, progress)) = looked {
+            found.states.push(state);
+            found.progress.push(progress);
+        }
         Ok(time)
     }
 
@@ -92,7 +98,7 @@ impl Round {
         number: usize,
         held: &[Id],
         found: &mut Found,
-    ) -> Result<(ServerTime, Option<GroupState>), ReadError> {
+    ) -> Result<(ServerTime, Option<(GroupState, Progress)>), ReadError> {
         let s = &self.subscription;
         let (stream, asked) = (&s.streams[number], Instant::now());
         let forget = s.claim_after.as_millis() * FORGET_AFTER_CLAIM_TIMES;
@@ -124,10 +130,15 @@ impl Round {
             lag: number_at(2),
             oldest_pending: oldest.map(|id| Duration::from_millis(now.saturating_sub(id.ms))),
         };
-        let lost = words.iter().skip(5).filter_map(|id| id.parse().ok());
+        let holder = words.get(6).cloned().unwrap_or_default();
+        let progress = Progress {
+            quiet: Duration::from_millis(now.saturating_sub(number_at(5).unwrap_or(now))),
+            lowest: oldest.map(|id| ((id, number), holder)),
+        };
+        let lost = words.iter().skip(7).filter_map(|id| id.parse().ok());
         found.lost.extend(lost.map(|id: Id| (id, number)));
         found.kept.push((number, held.to_vec(), asked + s.claim_after));
-        Ok((ServerTime(now), Some(state)))
+        Ok((ServerTime(now), Some((state, progress))))
     }
 }
 

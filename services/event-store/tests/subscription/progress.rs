@@ -126,3 +126,61 @@ async fn an_entity_in_retry_holds_up_itself_alone_however_many_events_it_has() {
 async fn a_slow_handler_holds_up_its_entity_alone_however_many_events_it_has() {
     y_is_handled(None, 16).await;
 }
+
+/// A consumer whose handler does as it is told: it does not end, fails, or is done.
+async fn observed_standstill(
+    s: &Server,
+    answer: &Arc<std::sync::Mutex<Option<Outcome>>>,
+) -> (event_store::Observation, Running) {
+    let answer = answer.clone();
+    let handler = move |_| {
+        let answer = answer.clone();
+        async move {
+            loop {
+                if let Some(outcome) = answer.lock().unwrap().clone() {
+                    return outcome;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    };
+    let consumer = s.store.subscribe(subscription("one"));
+    let (observed, cancel) = (consumer.observe(), CancellationToken::new());
+    let recorder = Recorder { seen: Seen::default(), answer: handler };
+    let task = tokio::spawn(consumer.run(recorder, cancel.clone()));
+    (observed, Running { task, cancel })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_finishes_nothing_says_which_event_waits_for_whom_and_why() {
+    let s = server().await;
+    let begin = s.store.append(vec![put("created", "a", 1)]).await.unwrap();
+    let answer = Arc::default();
+    let (observed, consumer) = observed_standstill(&s, &answer).await;
+    let stands_still = || async { observed.standstill().is_some() };
+    eventually("the slow handler is noticed", stands_still).await;
+    let standstill = observed.standstill().unwrap();
+    assert_eq!((standstill.id, standstill.consumer.as_str(), standstill.retry), (begin[0].id, "one", None));
+    assert!(standstill.lasts >= Duration::from_millis(800), "twice the claim time: {:?}", standstill.lasts);
+    assert!(observed.ready(), "it is no reason to take the consumer out of service");
+
+    *answer.lock().unwrap() = Some(Outcome::Retry("the mail server is away".to_owned()));
+    let cause = || async {
+        observed.standstill().is_some_and(|it| it.retry.as_deref() == Some("the mail server is away"))
+    };
+    eventually("the cause is named", cause).await;
+
+    *answer.lock().unwrap() = Some(Outcome::Done(Vec::new()));
+    eventually("it goes on", || async { observed.standstill().is_none() }).await;
+
+    // A long time without events is none without progress.
+    let until = tokio::time::Instant::now() + Duration::from_millis(900);
+    while tokio::time::Instant::now() < until {
+        assert_eq!(observed.standstill(), None);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    s.store.append(vec![put("updated", "a", 2)]).await.unwrap();
+    eventually("the next is handled", || async { observed.handled() == 2 }).await;
+    assert_eq!(observed.standstill(), None);
+    consumer.stop().await;
+}

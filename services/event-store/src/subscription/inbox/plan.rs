@@ -161,7 +161,7 @@ mod tests {
             put(&mut inbox, 0, ms, key);
         }
         let place = (Id::new(1, 0), 0);
-        assert_eq!(inbox.failed(place, now), 1);
+        assert_eq!(inbox.failed(place, now, "not today"), 1);
         inbox.wait_until(place, now + Duration::from_secs(1));
         assert_eq!(ids(&mut inbox, now), [3]);
         let then = now + Duration::from_secs(1);
