@@ -108,6 +108,12 @@ pub enum ReadErrorKind {
     },
     /// What was asked for does not exist, such as an index that the kind does not name.
     Invalid,
+    /// Events that the reader has not seen were trimmed: begin from a state that covers them, such as the snapshots of a
+    /// replay, and go on after the event before `first`.
+    Trimmed {
+        /// The first id of the stream that is still there.
+        first: Id,
+    },
 }
 
 impl ReadError {

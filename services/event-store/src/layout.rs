@@ -127,7 +127,7 @@ impl Layout {
         format!("{}kept:{stream}", self.own(&stream.family))
     }
 
-    /// Per stream: everything below this id was trimmed.
+    /// Per stream: everything below this id was trimmed; and the last id that went, at [`last_field`](crate::replay::last_field).
     pub(crate) fn trimmed(self, family: &str) -> String {
         format!("{}trimmed", self.own(family))
     }

@@ -186,6 +186,11 @@ pub(crate) fn misses(after: Id, mark: Id) -> bool {
     after < mark.previous()
 }
 
+/// The field beside a stream's mark with the last id that was trimmed.
+pub(crate) fn last_field(stream: &StreamName) -> String {
+    format!("{stream} last")
+}
+
 /// The field beside a stream's mark that changes when snapshots are removed.
 pub(crate) fn swept_field(stream: &StreamName) -> String {
     format!("{stream} swept")

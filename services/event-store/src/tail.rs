@@ -2,8 +2,8 @@
 //! remembers anything on the server; several tails do not know of each other.
 
 use crate::entry::{self, RawEntry};
-use crate::error::ReadError;
-use crate::{Event, EventStore, Id, StreamName, order};
+use crate::error::{ReadError, ReadErrorKind};
+use crate::{Event, EventStore, Id, StreamName, order, replay};
 use redis::Value;
 use redis::aio::MultiplexedConnection;
 use std::time::Duration;
@@ -24,20 +24,40 @@ pub struct Tail {
     /// How far each stream was read. Not one for all: an entry of another program may have an id ahead
     /// of the store's clock, and events below it are still to come in the other streams.
     cursors: Vec<Id>,
+    /// Per stream: everything up to here was read, or was known not to be there.
+    covered: Vec<Id>,
     /// Every event up to here was handed out.
     position: Id,
     connection: Option<MultiplexedConnection>,
+}
+
+/// What one look at the streams brought.
+struct Page {
+    /// The last id that the store had issued before.
+    issued: Id,
+    /// By the number of their stream.
+    entries: Vec<(usize, Vec<RawEntry>)>,
 }
 
 impl EventStore {
     /// Follows these streams from after an id: [`Id::ZERO`] for the whole log, the
     /// [head](Self::head) for what is new from now on. In the tagged layout the streams must be of
     /// one family.
+    ///
+    /// A tail is not known to the server: a trim does not wait for it. One whose next events were trimmed says so
+    /// ([`ReadErrorKind::Trimmed`](crate::ReadErrorKind::Trimmed)) and never passes over them.
     #[must_use]
     pub fn tail(&self, streams: Vec<StreamName>, after: Id) -> Tail {
+        self.tail_from(streams.into_iter().map(|stream| (stream, after)))
+    }
+
+    /// Follows each stream from after an id of its own, as [`tail`](Self::tail) does from one id.
+    #[must_use]
+    pub fn tail_from(&self, streams: impl IntoIterator<Item = (StreamName, Id)>) -> Tail {
+        let (streams, cursors): (Vec<StreamName>, Vec<Id>) = streams.into_iter().unzip();
         let keys = streams.iter().map(|s| self.layout().stream(s)).collect();
-        let cursors = vec![after; streams.len()];
-        Tail { store: self.clone(), streams, keys, cursors, position: after, connection: None }
+        let (covered, position) = (cursors.clone(), cursors.iter().min().copied().unwrap_or(Id::ZERO));
+        Tail { store: self.clone(), streams, keys, cursors, covered, position, connection: None }
     }
 }
 
@@ -47,6 +67,9 @@ impl Tail {
     ///
     /// After an error call it again: nothing is lost, the reader goes on where it was. Dropping the
     /// returned future is safe too.
+    ///
+    /// # Errors
+    /// Where events that this reader has not seen were trimmed, at every call: begin another tail.
     pub async fn next(&mut self) -> Result<Vec<Event>, ReadError> {
         loop {
             let events = self.next_now().await?;
@@ -55,16 +78,29 @@ impl Tail {
             }
             // A read that has blocked answers the entries of one stream only, though the same call may
             // have written between them in another: it wakes up, and its answer is read anew.
-            self.ask(Some(BLOCK), 1).await?;
+            self.wait().await?;
         }
     }
 
     /// Like [`next`](Self::next), but answers nothing at the end of the log instead of waiting.
     pub(crate) async fn next_now(&mut self) -> Result<Vec<Event>, ReadError> {
-        let reply = self.ask(None, BATCH).await?;
-        let merged = order::merge(self.numbered(entry::parse_streams(reply)), BATCH);
+        let page = self.page().await?;
+        let mut left: Vec<usize> = vec![0; self.streams.len()];
+        let mut full = vec![false; self.streams.len()];
+        for (stream, entries) in &page.entries {
+            (left[*stream], full[*stream]) = (entries.len(), entries.len() >= BATCH);
+        }
+        let merged = order::merge(page.entries, BATCH);
         for (stream, raw) in &merged {
             self.cursors[*stream] = raw.id;
+            left[*stream] -= 1;
+        }
+        for (stream, covered) in self.covered.iter_mut().enumerate() {
+            *covered = self.cursors[stream].max(*covered);
+            if left[stream] == 0 && !full[stream] {
+                // It was read to its end after this id had been issued.
+                *covered = page.issued.max(*covered);
+            }
         }
         let events: Vec<Event> =
             merged.into_iter().filter_map(|(stream, raw)| decode(&self.streams[stream], raw)).collect();
@@ -84,15 +120,62 @@ impl Tail {
     pub(crate) fn seek(&mut self, position: Id) {
         self.position = position;
         self.cursors.fill(position);
+        self.covered.fill(position);
     }
 
-    /// Entries after the cursors, at most so many of each stream. Without `block` all streams are read at
-    /// one moment.
-    async fn ask(&mut self, block: Option<Duration>, count: usize) -> Result<Value, ReadError> {
+    /// Entries after the cursors, all streams at one moment, and the proof that none of them was trimmed before.
+    async fn page(&mut self) -> Result<Page, ReadError> {
+        let layout = self.store.layout();
+        let family = self.streams.first().map_or("", |stream| stream.family());
+        let mut pipe = redis::pipe();
+        pipe.cmd("GET").arg(layout.clock(family)).add_command(self.read(None, BATCH));
+        for stream in &self.streams {
+            let marks = layout.trimmed(stream.family());
+            pipe.cmd("HMGET").arg(marks).arg(stream.to_string()).arg(replay::last_field(stream));
+        }
+        let answers: Vec<Value> = self.answer(async |c| pipe.query_async(c).await).await?;
+        let mut answers = answers.into_iter();
+        let issued =
+            entry::words(answers.next().unwrap_or(Value::Nil)).first().and_then(|id| id.parse().ok());
+        let entries = self.numbered(entry::parse_streams(answers.next().unwrap_or(Value::Nil)));
+        for (stream, covered) in self.streams.iter().zip(&self.covered) {
+            let words = entry::words(answers.next().unwrap_or(Value::Nil));
+            let id = |at: usize| words.get(at).and_then(|id| id.parse::<Id>().ok());
+            let first = id(0).unwrap_or(Id::ZERO);
+            // A store that was last trimmed by an older version does not know the last id that went.
+            if id(1).map_or(replay::misses(*covered, first), |last| *covered < last) {
+                let message = format!(
+                    "events of {stream} before {first} were trimmed, and {covered} is the last that was read"
+                );
+                return Err(ReadError::of(ReadErrorKind::Trimmed { first }, message));
+            }
+        }
+        Ok(Page { issued: issued.unwrap_or(Id::ZERO), entries })
+    }
+
+    /// Waits inside the server until there is an entry after the cursors.
+    async fn wait(&mut self) -> Result<(), ReadError> {
+        let command = self.read(Some(BLOCK), 1);
+        self.answer(async |c| command.query_async::<Value>(c).await).await.map(drop)
+    }
+
+    /// The answer to what is asked on the tail's own connection. One that brought an error, or none, is not used again.
+    async fn answer<T>(
+        &mut self,
+        ask: impl AsyncFnOnce(&mut MultiplexedConnection) -> redis::RedisResult<T>,
+    ) -> Result<T, ReadError> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => self.store.blocking(&self.keys).await?,
         };
+        let answer = tokio::time::timeout(SILENCE, ask(&mut connection))
+            .await
+            .map_err(|_| ReadError::unavailable("the server fell silent during a blocking read"))??;
+        self.connection = Some(connection);
+        Ok(answer)
+    }
+
+    fn read(&self, block: Option<Duration>, count: usize) -> redis::Cmd {
         let mut command = redis::cmd("XREAD");
         command.arg("COUNT").arg(count);
         if let Some(block) = block {
@@ -102,11 +185,7 @@ impl Tail {
         for cursor in &self.cursors {
             command.arg(cursor.to_string());
         }
-        let reply: Value = tokio::time::timeout(SILENCE, command.query_async(&mut connection))
-            .await
-            .map_err(|_| ReadError::unavailable("the server fell silent during a blocking read"))??;
-        self.connection = Some(connection);
-        Ok(reply)
+        command
     }
 
     fn numbered(&self, streams: Vec<(String, Vec<RawEntry>)>) -> Vec<(usize, Vec<RawEntry>)> {

@@ -4,7 +4,7 @@
 
 mod support;
 
-use event_store::Id;
+use event_store::{Id, ReadErrorKind, Unread};
 use std::time::Duration;
 use support::{ACCOUNT, eventually, put, server};
 
@@ -32,4 +32,38 @@ async fn what_one_call_writes_to_several_streams_in_turn_is_handed_out_whole_and
     let written: Vec<Id> = s.store.append(written).await.unwrap().iter().map(|event| event.id).collect();
     let followed = tokio::time::timeout(Duration::from_secs(20), followed).await.unwrap().unwrap();
     assert_eq!(followed, written);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tail_whose_next_events_were_trimmed_says_so_and_one_that_has_read_them_goes_on() {
+    let s = server().await;
+    let mut ids = Vec::new();
+    for n in 0..10 {
+        ids.push(s.store.append(vec![put("created", &format!("a{n}"), n)]).await.unwrap()[0].id);
+    }
+    // It reads a stream, too, in which nothing happens.
+    let streams = ["created", "updated"].map(|action| ACCOUNT.stream(action)).to_vec();
+    let mut whole = s.store.tail(streams.clone(), Id::ZERO);
+    assert_eq!(whole.next().await.unwrap().len(), 10);
+    s.store.append(vec![put("updated", "a0", 1)]).await.unwrap();
+    assert_eq!(whole.next().await.unwrap().len(), 1);
+    let first = ids[7];
+    let trim = s.store.retention(streams.clone()).before(first).unread(Unread::Trim);
+    trim.preview().await.unwrap().execute().await.unwrap();
+
+    for stored in [Id::ZERO, ids[3]] {
+        let mut behind = s.store.tail(streams.clone(), stored);
+        for _ in 0..2 {
+            let error = behind.next().await.unwrap_err();
+            assert!(
+                matches!(error.kind(), ReadErrorKind::Trimmed { first: from } if from <= first),
+                "{error}"
+            );
+        }
+        assert_eq!(behind.position(), stored, "nothing was passed over");
+    }
+    let mut beside = s.store.tail(streams, ids[6]);
+    assert_eq!(beside.next().await.unwrap().len(), 4, "three that were created and one update");
+    let written = s.store.append(vec![put("created", "b", 1)]).await.unwrap()[0].id;
+    assert_eq!(whole.next().await.unwrap()[0].id, written, "it had read all that is gone");
 }

@@ -69,10 +69,10 @@ fn filter(args: &Tail) -> Filter {
     filter
 }
 
-/// The last entry of each stream.
+/// The last id of each stream.
 async fn ends(store: &EventStore, streams: &[StreamName]) -> Result<BTreeMap<StreamName, Id>, Failure> {
     let infos = store.inspect().streams(streams, false).await?;
-    Ok(infos.into_iter().map(|s| (s.stream, s.last.unwrap_or(Id::ZERO))).collect())
+    Ok(infos.into_iter().map(|s| (s.stream, s.issued)).collect())
 }
 
 /// Which streams are followed.
@@ -149,19 +149,15 @@ async fn look_for_more(
     }
 }
 
-/// Sends what comes after the ends. Begins at the earliest of them and leaves out what lies before
-/// the end of its own stream.
+/// Sends what comes after the ends.
 async fn read(
     store: EventStore,
     ends: BTreeMap<StreamName, Id>,
     sender: mpsc::Sender<Result<Vec<Event>, ReadError>>,
 ) {
-    let begin = ends.values().copied().min().unwrap_or(Id::ZERO);
-    let mut tail = store.tail(ends.keys().cloned().collect(), begin);
+    let mut tail = store.tail_from(ends);
     loop {
-        let batch = tail.next().await.map(|events| {
-            events.into_iter().filter(|e| ends.get(&e.stream).is_none_or(|end| e.id > *end)).collect()
-        });
+        let batch = tail.next().await;
         let failed = batch.is_err();
         if sender.send(batch).await.is_err() {
             return;

@@ -34,6 +34,8 @@ pub struct StreamInfo {
     pub first: Option<Id>,
     /// The last one.
     pub last: Option<Id>,
+    /// The last id that was issued to it, also where that entry is gone; [`Id::ZERO`] for a stream that does not exist.
+    pub issued: Id,
     /// Groups that read it.
     pub groups: u64,
     /// Its memory on the server, estimated from some of its entries; asked for only on request.

@@ -15,6 +15,7 @@ pub(super) fn stream(stream: &StreamName, key: String, info: &Value, bytes: Opti
         length: info.number("length").unwrap_or(0),
         first: info.entry("first-entry"),
         last: info.entry("last-entry"),
+        issued: info.text("last-generated-id").and_then(|id| id.parse().ok()).unwrap_or(Id::ZERO),
         groups: info.number("groups").unwrap_or(0),
         bytes,
     }
