@@ -93,17 +93,30 @@ impl EventStore {
     }
 
     /// Appends what a handler returned. An id that is known already is that of an earlier attempt at
-    /// the same event, which may have seen another state: the first append stands.
-    pub(crate) async fn append_outputs(&self, outputs: &[NewEvent]) -> Result<(), AppendError> {
+    /// the same event, which may have seen another state: the first append stands. Only where the handler chose it
+    /// (`own_ids`) it may be that of another event, which is an error.
+    pub(crate) async fn append_outputs(
+        &self,
+        outputs: &[NewEvent],
+        own_ids: bool,
+    ) -> Result<(), AppendError> {
         let durability = self.config().durability;
         let told = self.submit(outputs, durability).await?;
-        if matches!(told.answer, Answer::Appended(_)) {
-            self.count_appended(outputs);
+        match told.answer {
+            Answer::Appended(_) => self.count_appended(outputs),
+            Answer::Known(event_ids) if own_ids => drop(self.remember(outputs, &event_ids).await?),
+            Answer::Known(_) => {}
         }
         if told.confirmed < durability.wanted() {
             return Err(AppendError::unknown(Vec::new(), durability.wanted(), told.confirmed));
         }
         Ok(())
+    }
+
+    /// Whether events with ids that are known are those that were appended with them; an error when another was.
+    pub(crate) async fn are_appended(&self, events: &[NewEvent]) -> Result<(), AppendError> {
+        let ids: Vec<Uuid> = events.iter().filter_map(|event| event.event_id).collect();
+        self.remember(events, &ids).await.map(drop)
     }
 
     pub(crate) fn count_appended(&self, events: &[NewEvent]) {

@@ -5,16 +5,18 @@
 -- the entry to another consumer is refused (fenced). Events that are finished together do not know
 -- of each other: one that is refused changes nothing for its neighbours. Positions only grow.
 
--- '<index of its stream's key> <are there outputs, 1 or 0> <number of positions>' of an event.
+-- '<index of its stream's key> <outputs> <number of positions>' of an event. Outputs: 0 none, 1 with ids that follow from
+-- the event, 2 with ids of the handler's own.
 local finish_form_of = once(function(word)
-  local stream, outputs, count = match(word, '^(%d+) ([01]) (%d+)$')
-  return { stream = tonumber(stream), outputs = outputs == '1', count = tonumber(count) }
+  local stream, outputs, count = match(word, '^(%d+) ([012]) (%d+)$')
+  return { stream = tonumber(stream), outputs = outputs ~= '0', own = outputs == '2', count = tonumber(count) }
 end)
 
--- An answer when the outputs of an event are refused.
-local function refuse_outputs(call, keys, args, batch)
+-- An answer when the outputs of an event are refused. Those that are known stem from an earlier attempt, if their ids
+-- follow from the event; ids of the handler's own may be those of other events.
+local function refuse_outputs(call, keys, args, batch, own)
   local done, refusal = pcall(append_batch, call, keys, args, batch)
-  if done then return refusal and refusal[1] ~= 'known' and refusal or nil end
+  if done then return refusal and (own or refusal[1] ~= 'known') and refusal or nil end
   return { 'error', type(refusal) == 'table' and refusal.err or tostring(refusal) }
 end
 
@@ -68,7 +70,7 @@ register('@LIB@_finish', function(keys, args)
     if not holds and not finished then
       refusal = 'fenced'
     elseif batches[i] and not finished then
-      refusal = refuse_outputs(call, keys, args, batches[i])
+      refusal = refuse_outputs(call, keys, args, batches[i], form.own)
     end
     if refusal then
       moved = before

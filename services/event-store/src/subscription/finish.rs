@@ -4,7 +4,7 @@
 
 use super::Subscription;
 use super::item::{Item, Place};
-use crate::batch::Batch;
+use crate::batch::{Answer, Batch};
 use crate::error::{AppendError, AppendErrorKind};
 use crate::words::Words;
 use crate::{Event, EventStore, NewEvent, entry};
@@ -31,6 +31,8 @@ pub(super) enum Settled {
     Fenced,
     /// An output conflicts with its expected version, for this reason: the handler must see the new state.
     Conflict(String),
+    /// The outputs have ids of the handler's own, and all of these are known: are they those of other events?
+    Known,
     /// The handler failed: to be asked again.
     Failed(String),
     /// The server refused for a reason of its own: to be finished again, without asking the handler.
@@ -47,6 +49,15 @@ pub(super) struct Finish {
     pub(super) place: Place,
     pub(super) item: Arc<Item>,
     pub(super) outputs: Vec<NewEvent>,
+    /// The handler gave one of them an id.
+    pub(super) own_ids: bool,
+}
+
+impl Finish {
+    /// What has no outputs, or none that are still to be appended.
+    pub(super) fn without_outputs(place: Place, item: Arc<Item>) -> Self {
+        Self { place, item, outputs: Vec::new(), own_ids: false }
+    }
 }
 
 /// Everything that finishing needs to know about the group.
@@ -102,7 +113,7 @@ impl Group {
         let mut args = Words::default();
         // What cannot be appended as it is takes no part in the call.
         let mut parts = Vec::with_capacity(events.len());
-        for Finish { place: (id, stream), item, outputs } in events {
+        for Finish { place: (id, stream), item, outputs, own_ids } in events {
             let batch = match outputs.as_slice() {
                 [] => None,
                 outputs => match Batch::new(config.layout, outputs) {
@@ -113,7 +124,7 @@ impl Group {
                     }
                 },
             };
-            let outputs = u8::from(batch.is_some());
+            let outputs = u8::from(batch.is_some()) + u8::from(batch.is_some() && *own_ids);
             args.push_display(format_args!("{} {outputs} {}", stream + 3, item.marks.len()));
             args.push_id(*id);
             item.fields().for_each(|field| args.push_parts(field));
@@ -161,10 +172,10 @@ impl Group {
 
     /// Appends outputs of other slots, before their event is finished without any: their derived ids
     /// make that one append, however often it is done.
-    pub(super) async fn append_ahead(&self, outputs: Vec<NewEvent>) -> Result<(), Settled> {
+    pub(super) async fn append_ahead(&self, outputs: Vec<NewEvent>, own_ids: bool) -> Result<(), Settled> {
         for family in outputs.chunk_by(|a, b| a.kind.family == b.kind.family) {
             loop {
-                match self.store.append_outputs(family).await {
+                match self.store.append_outputs(family, own_ids).await {
                     Ok(()) => break,
                     Err(e) if is_unknown(&e) => pause(&e).await,
                     Err(e) => return Err(settled(&e)),
@@ -172,6 +183,17 @@ impl Group {
             }
         }
         Ok(())
+    }
+
+    /// Whether these events, whose ids are known, are those that have the ids.
+    pub(super) async fn are_there(&self, outputs: &[NewEvent]) -> Result<(), Settled> {
+        loop {
+            match self.store.are_appended(outputs).await {
+                Ok(()) => return Ok(()),
+                Err(e) if is_unknown(&e) => pause(&e).await,
+                Err(e) => return Err(settled(&e)),
+            }
+        }
     }
 
     async fn until_answered(
@@ -263,7 +285,11 @@ fn verdict(batch: Option<&Batch>, answer: Value) -> Settled {
         (Some("error"), _) => Settled::Refused(words.get(1).cloned().unwrap_or_default()),
         (_, Some(batch)) => {
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
-            batch.answer(&words).map_or_else(|e| settled(&e), |_| Settled::Finished)
+            match batch.answer(&words) {
+                Ok(Answer::Appended(_)) => Settled::Finished,
+                Ok(Answer::Known(_)) => Settled::Known,
+                Err(e) => settled(&e),
+            }
         }
         (_, None) => Settled::Refused(format!("the server answered {words:?}")),
     }

@@ -51,6 +51,9 @@ pub enum Outcome {
     /// Handled. These events are appended, the position moved and the entry acknowledged in one step.
     /// When one of them conflicts with its expected version, nothing is appended, and the handler is asked again: that
     /// was a failed attempt. A handler that expects a version loads the entity first, since its event may be old.
+    ///
+    /// An output's id follows from its event, so that it is appended once however often the handler is asked. One with an
+    /// id of its own is appended once, too; where that id is another event's, the handler's event is parked.
     Done(Vec<NewEvent>),
     /// Not now: asked again after a pause that grows, with this reason in the log. A handler that
     /// panics is asked again likewise.

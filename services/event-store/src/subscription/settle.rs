@@ -35,6 +35,8 @@ pub(super) enum Step {
     Finished(Vec<(Finish, Settled)>),
     /// Time to finish this one again, which the server refused.
     Again(Finish),
+    /// The outputs, whose ids are known, are there already, or other events have those ids.
+    Compared(Finish, Result<(), Settled>),
     Parked(Place, Settled),
     Looked(Box<Found>),
     Claimed(Claimed),
@@ -74,6 +76,10 @@ impl<H: Handler> Driver<H> {
                         continue;
                     }
                     self.hands += usize::from(!finish.outputs.is_empty());
+                    if matches!(settled, Settled::Known) {
+                        self.compare(finish);
+                        continue;
+                    }
                     if matches!(settled, Settled::Finished) {
                         self.store.count_appended(&finish.outputs);
                     }
@@ -81,6 +87,8 @@ impl<H: Handler> Driver<H> {
                 }
             }
             Step::Again(finish) => self.waiting.push(finish),
+            Step::Compared(finish, Ok(())) => self.waiting.push(finish),
+            Step::Compared(finish, Err(settled)) => self.settle(&finish.item, finish.place, settled),
             Step::Parked(place, settled) => self.settle_letter(place, &settled),
             Step::Looked(found) => self.look_after(*found),
             Step::Claimed(claimed) => self.take_over(claimed),
@@ -96,6 +104,15 @@ impl<H: Handler> Driver<H> {
         self.tasks.spawn(async move {
             tokio::time::sleep(pause).await;
             Step::Again(finish)
+        });
+    }
+
+    /// The outputs have known ids of the handler's own: they were appended before, or something else was with these ids.
+    fn compare(&mut self, finish: Finish) {
+        let group = self.group.clone();
+        self.tasks.spawn(async move {
+            let there = group.are_there(&finish.outputs).await;
+            Step::Compared(Finish::without_outputs(finish.place, finish.item), there)
         });
     }
 
@@ -118,21 +135,22 @@ impl<H: Handler> Driver<H> {
         self.observation.took(place.1, took);
         match outcome {
             Outcome::Done(outputs) => {
+                let own_ids = outputs.iter().any(|output| output.event_id.is_some());
                 let (outputs, in_one_step) = self.group.derived(&item.event, outputs);
                 self.hands -= usize::from(!outputs.is_empty());
                 if in_one_step {
-                    self.waiting.push(Finish { place, item, outputs });
+                    self.waiting.push(Finish { place, item, outputs, own_ids });
                 } else {
                     let group = self.group.clone();
                     self.tasks.spawn(async move {
-                        let appended = group.append_ahead(outputs).await;
-                        Step::AppendedAhead(Finish { place, item, outputs: Vec::new() }, appended)
+                        let appended = group.append_ahead(outputs, own_ids).await;
+                        Step::AppendedAhead(Finish::without_outputs(place, item), appended)
                     });
                 }
             }
             Outcome::Skip(reason) => {
                 debug!(id = %place.0, stream = %item.event.stream, reason, "skipped");
-                self.waiting.push(Finish { place, item, outputs: Vec::new() });
+                self.waiting.push(Finish::without_outputs(place, item));
             }
             Outcome::Retry(reason) => self.settle(&item, place, Settled::Failed(reason)),
             Outcome::Park(reason) => self.settle(&item, place, Settled::Hopeless(reason)),
@@ -163,7 +181,7 @@ impl<H: Handler> Driver<H> {
                     info!(group = self.subscription.group, id = %place.0, stream = %item.event.stream, "an earlier event was trimmed, was taken out of the group by hand, or lies before its beginning; going on without it");
                     go.push((place, item));
                 }
-                "already" => self.waiting.push(Finish { place, item, outputs: Vec::new() }),
+                "already" => self.waiting.push(Finish::without_outputs(place, item)),
                 "behind" => self.start_park(place, Some(item), Why::Behind),
                 "parked" => self.start_park(place, Some(item), Why::Letter),
                 "fenced" => self.settle(&item, place, Settled::Fenced),

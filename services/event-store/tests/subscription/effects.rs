@@ -308,3 +308,29 @@ async fn a_conflict_that_lasts_is_counted_as_failed_attempts_and_parked_with_its
     cancel.cancel();
     running.await.unwrap().unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_output_with_the_id_of_another_event_parks_its_event_and_one_that_is_there_already_is_accepted() {
+    let s = server().await;
+    let id = event_store::Uuid::new_v4();
+    // What another attempt, or another program, has appended before: the same event with the same id.
+    let note = |text: &str| NewEvent::put(NOTE, "created", "n", &json!({ "text": text })).event_id(id);
+    s.store.append(vec![note("of first")]).await.unwrap();
+    for name in ["first", "second", "third"] {
+        s.store.append(vec![put("created", name, 1)]).await.unwrap();
+    }
+    let answer = move |event: Event| {
+        let text = format!("of {}", event.entity_id);
+        let note = NewEvent::put(NOTE, "created", "n", &json!({ "text": text })).event_id(id);
+        std::future::ready(Outcome::Done(vec![note]))
+    };
+    let consumer = run(&s.store, subscription("one"), Recorder { seen: Seen::default(), answer });
+    let dead = s.store.dead_letters("group", "account");
+    eventually("two are parked", || async { dead.count().await.unwrap() == 2 }).await;
+    eventually("the other one is finished", || async { pending(&s).await == 0 }).await;
+    consumer.stop().await;
+    let letters = dead.list(Id::ZERO, 10).await.unwrap();
+    let reasons: Vec<&str> = letters.iter().map(|letter| letter.reason.as_str()).collect();
+    assert!(reasons.iter().all(|reason| reason.contains("id")), "{reasons:?}");
+    assert_eq!(s.store.entity(NOTE, "n").await.unwrap().unwrap().version, 1);
+}
