@@ -54,7 +54,7 @@ impl tracing::Subscriber for Spans {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn what_a_handler_logs_stands_in_a_span_that_names_the_event() {
     let s = server().await;
     let spans = Spans::default();
