@@ -59,6 +59,10 @@ impl Look {
         let mut dead = BTreeMap::new();
         for (name, observation) in groups {
             let streams: Vec<_> = observation.states().into_iter().map(|state| state.stream).collect();
+            // Which streams it reads is not known yet, or not now.
+            if streams.is_empty() {
+                continue;
+            }
             if let Ok(Ok(parked)) = timeout(BOUND, inspector.parked(name, &streams)).await {
                 dead.insert(name, parked);
             }

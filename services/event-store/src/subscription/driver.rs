@@ -265,6 +265,7 @@ impl<H: Handler> Driver<H> {
                     warn!(group = self.subscription.group, error = e, "cannot read, trying again");
                 }
                 self.observation.set_ready(false);
+                self.observation.set_states(Vec::new());
             }
         }
     }

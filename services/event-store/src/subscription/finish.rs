@@ -324,7 +324,7 @@ impl Why {
         }
     }
 
-    fn reason(&self) -> String {
+    pub(super) fn reason(&self) -> String {
         match self {
             Self::Own(reason) => reason.clone(),
             Self::Letter => String::new(),

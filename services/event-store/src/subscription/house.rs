@@ -37,6 +37,7 @@ impl<H: Handler> Driver<H> {
             // What is pending may have changed meanwhile: the pending list tells.
             debug!(group = self.subscription.group, error = e, "upkeep failed, trying again");
             self.anew = true;
+            self.observation.set_states(Vec::new());
         } else {
             self.observation.set_states(found.states);
             self.look_for_standstill(&found.progress);

@@ -124,7 +124,7 @@ impl Observation {
         self.inner.claimed.load(Ordering::Relaxed)
     }
 
-    /// The group's states, as of the last look (about once a second).
+    /// The group's states, as of the last look (about once a second); empty while the server does not answer.
     #[must_use]
     pub fn states(&self) -> Vec<GroupState> {
         locked(&self.inner.states).clone()

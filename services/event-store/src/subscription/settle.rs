@@ -25,6 +25,14 @@ const CONFLICTS_LOGGED: u32 = 3;
 /// After a question that the server did not answer.
 const HOLD_OFF: Duration = Duration::from_millis(100);
 
+/// An entry that is parked, with what the log says of it.
+pub(super) struct Parking {
+    place: Place,
+    /// The entity; empty for an entry that is no event.
+    entity: String,
+    reason: String,
+}
+
 /// Something that took time has ended.
 pub(super) enum Step {
     /// Handlers, by a task that occupied so many hands.
@@ -37,7 +45,7 @@ pub(super) enum Step {
     Again(Finish),
     /// The outputs, whose ids are known, are there already, or other events have those ids.
     Compared(Finish, Result<(), Settled>),
-    Parked(Place, Settled),
+    Parked(Parking, Settled),
     Looked(Box<Found>),
     Claimed(Claimed),
 }
@@ -89,7 +97,7 @@ impl<H: Handler> Driver<H> {
             Step::Again(finish) => self.waiting.push(finish),
             Step::Compared(finish, Ok(())) => self.waiting.push(finish),
             Step::Compared(finish, Err(settled)) => self.settle(&finish.item, finish.place, settled),
-            Step::Parked(place, settled) => self.settle_letter(place, &settled),
+            Step::Parked(parking, settled) => self.settle_parking(&parking, &settled),
             Step::Looked(found) => self.look_after(*found),
             Step::Claimed(claimed) => self.take_over(claimed),
         }
@@ -212,8 +220,10 @@ impl<H: Handler> Driver<H> {
             attempts: failed,
             failing_for: since.map_or(Duration::ZERO, |t| t.elapsed()),
         };
+        let entity = letter.item.as_ref().map(|item| item.event.entity_id.clone());
+        let parking = Parking { place, entity: entity.unwrap_or_default(), reason: letter.why.reason() };
         let group = self.group.clone();
-        self.tasks.spawn(async move { Step::Parked(place, group.park(letter).await) });
+        self.tasks.spawn(async move { Step::Parked(parking, group.park(letter).await) });
     }
 
     fn settle(&mut self, item: &Arc<Item>, place: Place, settled: Settled) {
@@ -250,7 +260,7 @@ impl<H: Handler> Driver<H> {
                 self.inbox.wait_until(place, now + pause);
                 self.observation.count_retried(place.1);
             }
-            other => self.settle_letter(place, &other),
+            other => self.settle_elsewhere(place, &other),
         }
     }
 
@@ -273,15 +283,21 @@ impl<H: Handler> Driver<H> {
         warn!(group, %stream, id = %place.0, attempt, pause_ms, reason, "to be tried again");
     }
 
+    fn settle_parking(&mut self, parking: &Parking, settled: &Settled) {
+        let Parking { place, entity, reason } = parking;
+        if matches!(settled, Settled::Parked) {
+            let (group, stream) = (&self.subscription.group, &self.subscription.streams[place.1]);
+            warn!(group, %stream, id = %place.0, entity, reason, "parked");
+            self.inbox.remove(*place);
+            return self.observation.count_parked(place.1);
+        }
+        self.settle_elsewhere(*place, settled);
+    }
+
     /// How an entry ended that was not handled by this consumer.
-    fn settle_letter(&mut self, place: Place, settled: &Settled) {
+    fn settle_elsewhere(&mut self, place: Place, settled: &Settled) {
         let stream = &self.subscription.streams[place.1];
         match settled {
-            Settled::Parked => {
-                warn!(group = self.subscription.group, %stream, id = %place.0, "parked");
-                self.inbox.remove(place);
-                self.observation.count_parked(place.1);
-            }
             Settled::Fenced => {
                 info!(group = self.subscription.group, %stream, id = %place.0, "another consumer has taken this entry over");
                 self.inbox.remove(place);

@@ -279,3 +279,18 @@ async fn a_group_that_has_begun_goes_on_where_it_is_whatever_its_consumers_ask_f
     second.stop().await;
     assert_eq!(versions(&seen, "a"), [6, 7, 8], "also what came to a stream that joined it later");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn how_a_group_stands_is_unknown_while_the_server_does_not_answer() {
+    let s = plain().await;
+    let consumer = s.store.subscribe(subscription("one"));
+    let (observed, cancel) = (consumer.observe(), CancellationToken::new());
+    let running = tokio::spawn(consumer.run(recorder(&Seen::default()), cancel.clone()));
+    eventually("it is known", || async { observed.states().len() == 2 }).await;
+    s.redis.single().stall();
+    patiently("it is unknown", || async { observed.states().is_empty() }).await;
+    s.redis.single().resume();
+    patiently("it is known again", || async { observed.states().len() == 2 }).await;
+    cancel.cancel();
+    running.await.unwrap().unwrap();
+}
