@@ -94,8 +94,7 @@ impl<H: Handler> Driver<H> {
                     self.settle(&finish.item, finish.place, settled);
                 }
             }
-            Step::Again(finish) => self.waiting.push(finish),
-            Step::Compared(finish, Ok(())) => self.waiting.push(finish),
+            Step::Again(finish) | Step::Compared(finish, Ok(())) => self.waiting.push(finish),
             Step::Compared(finish, Err(settled)) => self.settle(&finish.item, finish.place, settled),
             Step::Parked(parking, settled) => self.settle_parking(&parking, &settled),
             Step::Looked(found) => self.look_after(*found),
