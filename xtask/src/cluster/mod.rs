@@ -313,8 +313,10 @@ fn create(name: &str, workers: usize) -> Result<Cluster> {
     go::ensure(&[&go::KIND, &go::KUBECTL])?;
     state.image = node_image::ensure(&engine)?;
     // Again, since that may have taken minutes: the last cluster of another cache may have gone meanwhile and
-    // have left the machine as it was before.
+    // have left the machine as it was before, or a new one may have taken the port.
     host::prepare()?;
+    state.port = state::free_port(Some(state.port), &host::forwarded_ports())?;
+    state.write(name)?;
     engine.ensure_network(&network(name)?)?;
     step(&format!("kind create cluster {name} ({})", engine.name()), || {
         kind::create(&engine, name, &state, &kubeconfig_of(name)?)
