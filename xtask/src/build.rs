@@ -54,8 +54,10 @@ pub(crate) fn services_and_next() -> Result<PathBuf> {
     let next = folder.join("next");
     std::fs::create_dir_all(&next)?;
     for program in programs {
-        let to = next.join(&program);
-        std::fs::copy(folder.join(&program), &to)
+        let (to, new) = (next.join(&program), next.join("new"));
+        // A program that another run has started cannot be written to, but it can be replaced.
+        std::fs::copy(folder.join(&program), &new)
+            .and_then(|_| std::fs::rename(&new, &to))
             .with_context(|| format!("cannot write {}", to.display()))?;
     }
     // Puts the usual programs in their place again.
@@ -107,7 +109,8 @@ fn deployed(programs: &[String], further: &[&str]) -> Result<PathBuf> {
             // Static, so that an image needs nothing but the program. The second flag packs the table of addresses that
             // such a program corrects when it starts: a MB of the operator.
             .env(flags, "-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs")
-            .env_remove("RUSTFLAGS");
+            .env_remove("RUSTFLAGS")
+            .env_remove("CARGO_ENCODED_RUSTFLAGS");
     })?;
     deployed_folder()
 }

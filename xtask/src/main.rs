@@ -71,8 +71,14 @@ fn main() -> anyhow::Result<()> {
         Command::Cluster(args) => cluster::run(args),
         Command::Images(args) => images::run(args),
         Command::Keda(args) => keda::run(&args),
-        Command::Kubectl(args) => tools::kubectl(args),
-        Command::Helm(args) => tools::helm(args),
+        Command::Kubectl(args) => {
+            drop(sources);
+            tools::kubectl(args)
+        }
+        Command::Helm(args) => {
+            drop(sources);
+            tools::helm(args)
+        }
         Command::Plugin(args) => plugin::run(args),
         Command::Demo(args) => demo::run(&args, sources),
         Command::Check => check::run(),

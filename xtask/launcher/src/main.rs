@@ -22,7 +22,7 @@ fn launch() -> io::Result<ExitCode> {
     let held = slot::take(&clone)?;
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(&cargo);
-    // The whole workspace decides on the features: the tests are built with the same ones.
+    // The whole workspace decides on the features, as wherever xtask builds programs for development.
     build.args(["build", "--quiet", "--locked", "--workspace", "--bin", "xtask"]);
     build.current_dir(held.slot().source()).env("CARGO_TARGET_DIR", held.slot().target());
     launcher::without_package(&mut build);
@@ -33,7 +33,9 @@ fn launch() -> io::Result<ExitCode> {
     let mut xtask = Command::new(held.slot().target().join("debug/xtask"));
     xtask.args(env::args_os().skip(1)).envs(held.environment(&clone)).env("CARGO", cargo);
     launcher::without_package(&mut xtask);
-    Err(xtask.exec())
+    let program = xtask.get_program().to_owned();
+    let error = xtask.exec();
+    Err(io::Error::new(error.kind(), format!("cannot run {}: {error}", program.display())))
 }
 
 /// The workspace that `cargo run` runs this program in.

@@ -70,7 +70,7 @@ impl Slot {
     fn fill(&self, store: &Store, tree: &Tree) -> io::Result<()> {
         let stamp = self.folder.join("tree");
         if stamp.exists() && self.tree().as_ref() != Some(tree) {
-            // A copy that was interrupted has no name.
+            // Removed first: a copy that is interrupted is nobody's content.
             fs::remove_file(&stamp).map_err(at(&stamp))?;
         }
         store.check_out(tree, &self.source(), &self.folder.join("index"))?;

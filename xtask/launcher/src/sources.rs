@@ -52,6 +52,8 @@ impl Store {
     /// When a file cannot be written.
     pub fn check_out(&self, tree: &Tree, folder: &Path, index: &Path) -> io::Result<()> {
         fs::create_dir_all(folder).map_err(at(folder))?;
+        // The slot is locked: a git that held this lock was killed.
+        let _ = fs::remove_file(index_lock(index));
         // Without an index git would take every file for a new one.
         if index.exists() {
             // It ends with 1 when a file differs: the next command writes that one again.
@@ -73,6 +75,13 @@ impl Store {
     }
 }
 
+/// What git locks an index with.
+fn index_lock(index: &Path) -> PathBuf {
+    let mut lock = index.as_os_str().to_owned();
+    lock.push(".lock");
+    lock.into()
+}
+
 /// Git, without what a hook or an alias that calls this program says about another repository.
 fn git(args: &[&str]) -> Command {
     let mut git = Command::new("git");
@@ -80,6 +89,8 @@ fn git(args: &[&str]) -> Command {
     for (name, _) in std::env::vars_os().filter(|(name, _)| of_git(name)) {
         git.env_remove(name);
     }
+    // Neither the user's filters nor his line ends.
+    git.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_ATTR_NOSYSTEM", "1");
     git.args(args);
     git
 }
@@ -171,6 +182,17 @@ mod tests {
         assert_eq!(fs::read_to_string(world.source().join("b.rs")).unwrap(), "b");
         assert!(!world.source().join("left-over.rs").exists());
         assert!(world.source().join("built/program").exists(), "what is ignored stays");
+    }
+
+    #[test]
+    fn a_git_that_was_killed_leaves_nothing_in_the_way() {
+        let world = World::new();
+        let clone = world.clone("clone", &[("a.rs", "a")]);
+        world.take(&clone);
+        fs::write(world.folder.path().join("index.lock"), "").unwrap();
+        fs::write(clone.join("a.rs"), "b").unwrap();
+        world.take(&clone);
+        assert_eq!(fs::read_to_string(world.source().join("a.rs")).unwrap(), "b");
     }
 
     #[test]

@@ -28,8 +28,8 @@ pub(super) fn write() -> Result<Vec<PathBuf>> {
 /// Every copy says what its source says.
 pub(super) fn check() -> Result<()> {
     for (file, text) in current()? {
-        let file = tools::root().join(file);
-        let is = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        let path = tools::root().join(&file);
+        let is = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         ensure!(is == text, "{} is old: run `cargo xtask generate`", file.display());
     }
     Ok(())

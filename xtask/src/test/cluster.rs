@@ -5,7 +5,7 @@
 //! was not run. The results of a full run are written to `docs/src/e2e.md` and `operator.md`, and by nothing else.
 
 use super::nextest::{self, Suite};
-use super::outcome::{Counts, Section, Test};
+use super::outcome::{Counts, Outcome, Section, Test};
 use super::parts::Context as Tests;
 use super::summary::{self, Moment};
 use super::{ignored, pages};
@@ -16,6 +16,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 /// The tests' namespace, where an operator watches that one alone; see `e2e/src/cluster/namespace.rs`.
 const NAMESPACE: &str = "ORDERSHOP_E2E_NAMESPACE";
@@ -46,9 +47,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let section = Section::timed("end to end on the cluster", || {
         Ok((tests(&context, args.only.as_deref())?, Counts::default()))
     });
-    scratch.close().context("cannot remove the tests' temporary folder")?;
     let (counts, moments) = (section.counts(), [("all", begin), ("", Moment::now()?)]);
     println!("\n{}\n{counts}", summary::text(&[section], &build::take_compiled(), &moments));
+    scratch.close().unwrap_or_else(|error| eprintln!("cannot remove the tests' temporary folder: {error}"));
     if counts.failed > 0 || counts.passed == 0 {
         std::process::exit(1);
     }
@@ -70,11 +71,23 @@ pub(super) fn create(full: bool) -> Result<()> {
 /// Runs the tests that were built before; `only` is a part of `program::name`.
 pub(super) fn tests(context: &Tests, only: Option<&str>) -> Result<Vec<Test>> {
     let _lock = alone()?;
+    // Now: the clone may have gone on when the tests have ended.
+    let stamp = stamp()?;
     create(context.full)?;
-    let suite = suite(context.full, only)?;
-    let tests = suite.run(&context.scratch, &context.reasons)?;
+    let mut tests = Vec::new();
+    let is_local = is_local()?;
+    if given().is_none() {
+        tests.push(up()?);
+    }
+    let suite = suite(context.full, is_local, only)?;
+    let ran = suite.run(&context.scratch, &context.reasons)?;
     if context.full {
-        write_pages(&tests, &nextest::list(suite.profile)?)?;
+        write_pages(&ran, &nextest::list(suite.profile)?, &stamp)?;
+    }
+    tests.extend(ran.into_iter().filter(|test| is_wanted(test, only)));
+    if !is_local {
+        let outcome = Outcome::LeftOut("it is about the cluster of `make up`".to_owned());
+        tests.push(Test { program: "e2e".to_owned(), name: "readme".to_owned(), outcome, seconds: 0.0 });
     }
     Ok(tests)
 }
@@ -93,31 +106,43 @@ fn given() -> Option<OsString> {
     std::env::var_os("KUBECONFIG").filter(|path| !path.is_empty())
 }
 
-/// The tests with their surroundings: the operator and the sample shop on the cluster.
-fn suite(full: bool, only: Option<&str>) -> Result<Suite> {
+/// Nextest reports every long test as left out, whatever was asked for.
+fn is_wanted(test: &Test, only: Option<&str>) -> bool {
+    let left_out = matches!(test.outcome, Outcome::LeftOut(_));
+    !left_out || only.is_none_or(|text| test.to_string().contains(text))
+}
+
+/// `make up`, as a test: a cluster with a shop on it that answers.
+fn up() -> Result<Test> {
+    let begin = Instant::now();
+    let status = Command::new(std::env::current_exe()?).arg("up").status().context("cannot run xtask up")?;
+    if !status.success() {
+        bail!("no cluster to test on: `cargo xtask up` ended with {status}, for the reason above");
+    }
+    let seconds = begin.elapsed().as_secs_f64();
+    Ok(Test { program: "make".to_owned(), name: "up".to_owned(), outcome: Outcome::Passed, seconds })
+}
+
+/// Whether the tests run on the cluster of `make up`.
+fn is_local() -> Result<bool> {
+    let ours = cluster::kubeconfig()?;
+    Ok(given().is_none_or(|given| Path::new(&given) == ours))
+}
+
+/// The tests with what they find around them.
+fn suite(full: bool, local: bool, only: Option<&str>) -> Result<Suite> {
     if full {
         // `under_faults` receives the shop's mails.
         tools::ensure_debian(&faults::MAIL_SERVER)?;
     }
     let xtask = std::env::current_exe()?;
-    let ours = cluster::kubeconfig()?;
-    if given().is_none() {
-        let status = Command::new(&xtask).arg("up").status().context("cannot run xtask up")?;
-        if !status.success() {
-            bail!("no cluster to test on: `cargo xtask up` ended with {status}, for the reason above");
-        }
-    }
-    let kubeconfig = given().unwrap_or_else(|| ours.clone().into());
-    let local = Path::new(&kubeconfig) == ours;
+    let kubeconfig = given().map_or_else(|| cluster::kubeconfig().map(Into::into), Ok)?;
     let mut suite = Suite::new(if full { "cluster-full" } else { "cluster" })
         .env("KUBECONFIG", kubeconfig)
         .env("ORDERSHOP_XTASK", xtask);
     if !local && std::env::var_os("ORDERSHOP_HELM").is_none() {
         // `cargo xtask helm` is that of our own cluster.
         suite = suite.env("ORDERSHOP_HELM", "helm");
-    }
-    if !local {
-        println!("  -- e2e::readme is not run: it is about the cluster of `make up`");
     }
     // In one namespace the tests would meet.
     let one_by_one = std::env::var_os(NAMESPACE).is_some();
@@ -127,6 +152,8 @@ fn suite(full: bool, only: Option<&str>) -> Result<Suite> {
 /// The tests to run, as an expression of nextest; `None` for all.
 fn filter(local: bool, only: Option<&str>) -> Option<String> {
     let elsewhere = (!local).then(|| "not binary_id(e2e::readme)".to_owned());
+    // The summary names a test with its crate.
+    let only = only.map(|text| text.strip_prefix("e2e::").unwrap_or(text));
     let only = only.map(|text| match text.split_once("::") {
         Some((program, name)) => format!("(binary_id(/{program}$/) and test(/^{name}/))"),
         None => format!("(binary(~{text}) or test(~{text}))"),
@@ -135,22 +162,21 @@ fn filter(local: bool, only: Option<&str>) -> Option<String> {
     (!both.is_empty()).then(|| both.join(" and "))
 }
 
-fn write_pages(ran: &[Test], known: &[String]) -> Result<()> {
-    let stamp = stamp()?;
+fn write_pages(ran: &[Test], known: &[String], stamp: &Stamp) -> Result<()> {
     let change = |page: &str, changed: &dyn Fn(&str) -> Option<String>| -> Result<()> {
         let path: PathBuf = tools::clone().join(page);
         let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         let text = changed(&text).with_context(|| format!("{page} has no place for the results"))?;
         std::fs::write(&path, text).with_context(|| path.display().to_string())
     };
-    change(PAGE, &|page| pages::fill(page, ran, known, &stamp))?;
-    change(PROMISES, &|page| Some(pages::mark(page, ran, known, &stamp)))
+    change(PAGE, &|page| pages::fill(page, ran, known, stamp))?;
+    change(PROMISES, &|page| Some(pages::mark(page, ran, known, stamp)))
 }
 
 fn stamp() -> Result<Stamp> {
     let git = |args: &[&str]| Command::new("git").args(args).current_dir(tools::clone()).text();
     let mut commit = git(&["rev-parse", "--short", "HEAD"])?;
-    let changed = git(&["status", "--porcelain", "--untracked-files=no"])?;
+    let changed = git(&["status", "--porcelain", "--untracked-files=all"])?;
     if changed.lines().any(|line| !line.ends_with(PAGE) && !line.ends_with(PROMISES)) {
         commit.push('+');
     }
@@ -165,6 +191,7 @@ mod tests {
     fn a_text_selects_programs_and_tests() {
         assert_eq!(filter(true, None), None);
         assert_eq!(filter(true, Some("scale")).unwrap(), "(binary(~scale) or test(~scale))");
+        assert_eq!(filter(true, Some("e2e::cluster::a")), filter(true, Some("cluster::a")));
         assert_eq!(
             filter(false, Some("cluster::kubectl")).unwrap(),
             "not binary_id(e2e::readme) and (binary_id(/cluster$/) and test(/^kubectl/))"

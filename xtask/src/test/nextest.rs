@@ -84,7 +84,12 @@ fn command(verb: &str) -> Result<Command> {
     let cargo = build::cargo()?;
     let mut command = Command::new(program()?);
     command.args(["nextest", verb, "--workspace", "--locked"]).current_dir(tools::root());
-    command.envs(cargo.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    for (name, value) in cargo.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
     // An error says its causes itself; a backtrace of the test runner would bury them.
     command.env("RUST_LIB_BACKTRACE", "0").env("NEXTEST_HIDE_PROGRESS_BAR", "1");
     Ok(command)

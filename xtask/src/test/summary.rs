@@ -27,7 +27,8 @@ impl Moment {
 
     /// Seconds since another moment, and the part of it in which the cores waited, in percent.
     fn since(&self, earlier: &Self) -> (f64, u64) {
-        let (idle, busy) = (self.idle - earlier.idle, self.busy - earlier.busy);
+        // The kernel may take back a little of what it counted as idle.
+        let (idle, busy) = (self.idle.saturating_sub(earlier.idle), self.busy.saturating_sub(earlier.busy));
         ((self.at - earlier.at).as_secs_f64(), (idle * 100).checked_div(idle + busy).unwrap_or(0))
     }
 }
@@ -57,7 +58,7 @@ pub(super) fn text(sections: &[Section], compiled: &[Compiled], moments: &[(&str
         let (seconds, waiting) = pair[1].1.since(&pair[0].1);
         let _ = writeln!(text, "{:<38} {seconds:>5.0} s, cores waiting {waiting} %", pair[0].0);
     }
-    if let [(_, begin), .., (_, end)] = moments {
+    if let [(_, begin), _, .., (_, end)] = moments {
         let (seconds, waiting) = end.since(begin);
         let _ = writeln!(text, "{:<38} {seconds:>5.0} s, cores waiting {waiting} %", "all");
     }
@@ -90,7 +91,11 @@ fn left_out(text: &mut String, sections: &[Section]) {
         })
         .collect();
     if !left_out.is_empty() {
-        let _ = writeln!(text, "\n{} long tests are run by `make test FULL=1` only:", left_out.len());
+        let _ = writeln!(
+            text,
+            "\n{} tests were left out (`make test FULL=1` runs the long ones):",
+            left_out.len()
+        );
         text.push_str(&left_out.concat());
     }
 }
