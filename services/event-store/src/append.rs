@@ -2,7 +2,7 @@
 //! again. Never writes anything by another way than the append function, and never uses a clock of its own.
 
 use crate::batch::{Answer, Appended, Batch, duplicate};
-use crate::error::{AppendError, AppendErrorKind, ReadError};
+use crate::error::{AppendError, AppendErrorKind, ReadError, ReadErrorKind};
 use crate::event::{CacheStep, NewEvent};
 use crate::record::Record;
 use crate::writer::{Job, Told};
@@ -141,7 +141,11 @@ impl EventStore {
         let mut appended = Vec::with_capacity(ids.len());
         for (index, (event, event_id)) in events.iter().zip(ids).enumerate() {
             let found = self.find(event, *event_id).await;
-            let found = found.map_err(|e| AppendError::new(AppendErrorKind::Unavailable, e.to_string()))?;
+            let found = found.map_err(|e| {
+                let passing = e.kind() == ReadErrorKind::Unavailable;
+                let kind = if passing { AppendErrorKind::Unavailable } else { AppendErrorKind::Refused };
+                AppendError::new(kind, e.to_string())
+            })?;
             appended.push(found.ok_or_else(|| duplicate(index))?);
         }
         Ok(appended)

@@ -186,7 +186,8 @@ pub(crate) fn misses(after: Id, mark: Id) -> bool {
     after < mark.previous()
 }
 
-/// The field beside a stream's mark with the last id that was trimmed.
+/// The field beside a stream's mark with that mark and the last id that was trimmed. Where the mark in it is another one,
+/// the stream was trimmed by something that does not know the field.
 pub(crate) fn last_field(stream: &StreamName) -> String {
     format!("{stream} last")
 }

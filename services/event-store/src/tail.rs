@@ -31,6 +31,20 @@ pub struct Tail {
     connection: Option<MultiplexedConnection>,
 }
 
+/// Were events trimmed after `covered` and before the first one that was read? `first` is the stream's mark, `last` the
+/// field beside it.
+fn misses(covered: Id, read: Option<Id>, first: Id, last: Option<&String>) -> bool {
+    let last = last.and_then(|text| {
+        let (mark, last) = text.split_once(' ')?;
+        (mark.parse::<Id>().ok()? == first).then(|| last.parse::<Id>().ok())?
+    });
+    // Not known after a trim by an older version: then what lies before the mark may be gone.
+    let last =
+        last.unwrap_or_else(|| if replay::misses(covered, first) { first.previous() } else { covered });
+    // What was read and trimmed right after it was read is not missing.
+    covered < last && read.is_none_or(|read| last < read)
+}
+
 /// What one look at the streams brought.
 struct Page {
     /// The last id that the store had issued before.
@@ -138,12 +152,11 @@ impl Tail {
         let issued =
             entry::words(answers.next().unwrap_or(Value::Nil)).first().and_then(|id| id.parse().ok());
         let entries = self.numbered(entry::parse_streams(answers.next().unwrap_or(Value::Nil)));
-        for (stream, covered) in self.streams.iter().zip(&self.covered) {
-            let words = entry::words(answers.next().unwrap_or(Value::Nil));
-            let id = |at: usize| words.get(at).and_then(|id| id.parse::<Id>().ok());
-            let first = id(0).unwrap_or(Id::ZERO);
-            // A store that was last trimmed by an older version does not know the last id that went.
-            if id(1).map_or(replay::misses(*covered, first), |last| *covered < last) {
+        for (number, (stream, covered)) in self.streams.iter().zip(&self.covered).enumerate() {
+            let marks = entry::words(answers.next().unwrap_or(Value::Nil));
+            let Some(first) = marks.first().and_then(|id| id.parse().ok()) else { continue };
+            let read = entries.iter().find(|(of, _)| *of == number).and_then(|(_, read)| read.first());
+            if misses(*covered, read.map(|entry| entry.id), first, marks.get(1)) {
                 let message = format!(
                     "events of {stream} before {first} were trimmed, and {covered} is the last that was read"
                 );
@@ -198,4 +211,24 @@ fn decode(stream: &StreamName, raw: RawEntry) -> Option<Event> {
     raw.into_event(stream)
         .inspect_err(|e| warn!(%stream, error = %e, "passed over an entry that is no event"))
         .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_went_before_it_was_read_is_missing() {
+        let id = |ms| Id::new(ms, 0);
+        let field = |mark: u64, last: u64| format!("{} {}", id(mark), id(last));
+        let last = field(8, 6);
+        assert!(misses(id(5), None, id(8), Some(&last)));
+        assert!(!misses(id(6), None, id(8), Some(&last)), "the last one that went was read");
+        assert!(!misses(id(5), Some(id(6)), id(8), Some(&last)), "it went right after it was read");
+        assert!(misses(id(5), Some(id(9)), id(8), Some(&last)));
+        // A trim by a version that does not know the field, alone or after one that does.
+        assert!(misses(id(6), None, id(8), None));
+        assert!(misses(id(6), None, id(9), Some(&last)));
+        assert!(!misses(id(9), None, id(8), None));
+    }
 }

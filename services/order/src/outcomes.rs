@@ -5,7 +5,7 @@
 use chassis::events::Orders;
 use chassis::kinds::ORDER;
 use domain::{Change, Order, Short};
-use event_store::{EventStore, Id, ReadError, Tail};
+use event_store::{EventStore, Id, ReadError, ReadErrorKind, Tail};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -76,6 +76,10 @@ impl Outcomes {
         loop {
             if let Err(error) = self.step(&store, &mut tail).await {
                 tracing::warn!(%error, "outcomes of orders cannot be followed now");
+                if matches!(error.kind(), ReadErrorKind::Trimmed { .. }) {
+                    // Nobody waits for outcomes that old.
+                    tail = None;
+                }
                 tokio::time::sleep(PAUSE).await;
             }
         }

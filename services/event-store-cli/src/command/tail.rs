@@ -6,7 +6,7 @@ use crate::connect;
 use crate::exit::{Done, Failure};
 use crate::output::{Out, remark};
 use event_store::inspect::Filter;
-use event_store::{Event, EventStore, Id, Layout, ReadError, StreamName};
+use event_store::{Event, EventStore, Id, Layout, ReadError, ReadErrorKind, StreamName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
@@ -155,9 +155,17 @@ async fn read(
     ends: BTreeMap<StreamName, Id>,
     sender: mpsc::Sender<Result<Vec<Event>, ReadError>>,
 ) {
+    let streams: Vec<StreamName> = ends.keys().cloned().collect();
     let mut tail = store.tail_from(ends);
     loop {
         let batch = tail.next().await;
+        if let Err(e) = &batch
+            && matches!(e.kind(), ReadErrorKind::Trimmed { .. })
+            && let Ok(ends) = self::ends(&store, &streams).await
+        {
+            // What was trimmed before it was read is gone: go on with what comes.
+            tail = store.tail_from(ends);
+        }
         let failed = batch.is_err();
         if sender.send(batch).await.is_err() {
             return;

@@ -3,7 +3,8 @@
 -- whose last event is removed that event is kept, with its id and its fields, in the same step. So
 -- after any number of steps the log and what was kept give the same state of every entity.
 
--- The marks hold by stream: 'NAME' the first id that stayed, 'NAME last' the last one that went.
+-- The marks hold by stream: 'NAME' the first id that stayed, 'NAME last' that id and the last
+-- one that went.
 -- keys: stream, kept, marks, then a record for each event. args: stream's name, the first id that
 -- stays, the last id that goes, then for each event its id and version.
 register('@LIB@_trim', function(keys, args)
@@ -36,7 +37,7 @@ register('@LIB@_trim', function(keys, args)
       moved = moved + 1
     end
   end
-  run('HSET', marks, args[1], args[2], args[1] .. ' last', last)
+  run('HSET', marks, args[1], args[2], args[1] .. ' last', args[2] .. ' ' .. last)
   return { 'ok', run('XTRIM', stream, 'MINID', '=', args[2]), moved }
 end)
 

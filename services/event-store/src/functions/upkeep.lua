@@ -145,16 +145,17 @@ end)
 
 -- Leaves the group on one stream: what is in hand is handed back (old enough to be claimed at
 -- once), and a consumer without pending entries is removed.
--- keys: stream. args: group, consumer.
+-- A part with each call. keys: stream. args: group, consumer, where to begin, at most. Answers how many were handed back
+-- and the last of them.
 register('@LIB@_leave', function(keys, args)
   local group, consumer = args[1], args[2]
-  local pending = try('XPENDING', keys[1], group, '-', '+', 10000, consumer)
+  local pending = try('XPENDING', keys[1], group, args[3], '+', args[4], consumer)
   if pending.err then return { 'nogroup' } end
   for _, p in ipairs(pending) do
     run('XCLAIM', keys[1], group, consumer, 0, p[1], 'IDLE', 86400000, 'JUSTID')
   end
-  if #pending == 0 then run('XGROUP', 'DELCONSUMER', keys[1], group, consumer) end
-  return { 'ok', #pending }
+  if #pending == 0 and args[3] == '-' then run('XGROUP', 'DELCONSUMER', keys[1], group, consumer) end
+  return { 'ok', #pending, #pending > 0 and pending[#pending][1] or '' }
 end)
 
 -- A person accepts the log as it is: positions, cursor and group go back to its end, a part of the

@@ -78,7 +78,7 @@ impl Claim {
                 return Ok(());
             }
         }
-        claimed.more |= self.rooms[number] > 0;
+        claimed.more = true;
         Ok(())
     }
 }

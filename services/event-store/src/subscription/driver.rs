@@ -82,6 +82,7 @@ pub(super) async fn run(
         anew: false,
         halted: false,
         hold_off: None,
+        beginning: false,
         starved: false,
         full: false,
     };
@@ -137,6 +138,8 @@ pub(super) struct Driver<H> {
     pub(super) halted: bool,
     /// No questions to the server before then: the last one failed.
     pub(super) hold_off: Option<Instant>,
+    /// The pending list is being read: what is claimed meanwhile may be missing in it.
+    pub(super) beginning: bool,
     /// Handlers are free, and nothing that is held can be handed out or asked about.
     pub(super) starved: bool,
     /// And no more is taken in, which was said.
@@ -175,6 +178,7 @@ impl<H: Handler> Driver<H> {
                 Some(read) = reads.recv() => {
                     self.reading.pop_front();
                     self.waking = None;
+                    self.beginning &= matches!(read, Read::New { .. });
                     self.take_in(read);
                 }
                 Some(ended) = self.tasks.join_next(), if !self.tasks.is_empty() => {
@@ -221,8 +225,11 @@ impl<H: Handler> Driver<H> {
         }
         if !streams.is_empty() || self.anew {
             let anew = self.anew.then(|| self.seen.clone());
+            let begins = anew.is_some();
             let request = Ask { streams: streams.clone(), at_once, anew };
             if ask.try_send(request).is_ok() {
+                self.beginning |= begins;
+                self.inbox.reads_only(&streams, self.subscription.concurrency == 1);
                 self.reading.push_back(Reading { streams, at_once });
                 self.anew = false;
             }
@@ -265,7 +272,7 @@ impl<H: Handler> Driver<H> {
                     warn!(group = self.subscription.group, error = e, "cannot read, trying again");
                 }
                 self.observation.set_ready(false);
-                self.observation.set_states(Vec::new());
+                self.observation.set_unknown();
             }
         }
     }
@@ -296,7 +303,8 @@ impl<H: Handler> Driver<H> {
         let ask = if may_ask { LOOK.min(4 * self.hands) } else { 0 };
         let look = Look { go: LOOK.min(TURN * self.parts()), ask, ordered };
         let plan = self.inbox.plan(now, look, &self.known);
-        self.starved = !self.asking && plan.go.is_empty() && plan.ask.is_empty();
+        // What is handled and not finished yet has nobody to wait for: it is no reason to read on.
+        self.starved = may_ask && plan.go.is_empty() && plan.ask.is_empty() && self.waiting.len() < LOOK;
         self.say_when_full();
         for (place, reason) in plan.foreign {
             self.start_park(place, None, Why::Own(reason));

@@ -16,7 +16,8 @@ impl<H: Handler> Driver<H> {
         if self.keeping_house || self.halted || !self.observation.ready() {
             return;
         }
-        self.keeping_house = true;
+        // A claim that finds more says so again: what failed is tried with the next sign of life, not at once.
+        (self.keeping_house, self.more_to_claim) = (true, false);
         let share = |stream| Share { held: self.inbox.held_of(stream), seen: self.seen[stream] };
         let round = Round {
             store: self.store.clone(),
@@ -37,7 +38,7 @@ impl<H: Handler> Driver<H> {
             // What is pending may have changed meanwhile: the pending list tells.
             debug!(group = self.subscription.group, error = e, "upkeep failed, trying again");
             self.anew = true;
-            self.observation.set_states(Vec::new());
+            self.observation.set_unknown();
         } else {
             self.observation.set_states(found.states);
             self.look_for_standstill(&found.progress);
@@ -73,7 +74,7 @@ impl<H: Handler> Driver<H> {
 
     /// `seen` is when the server saw the own signs of life, by its clock.
     fn claim(&mut self, seen: ServerTime) {
-        if self.claiming {
+        if self.claiming || self.beginning || self.anew {
             return;
         }
         (self.claiming, self.more_to_claim) = (true, false);
@@ -97,6 +98,8 @@ impl<H: Handler> Driver<H> {
             debug!(group = self.subscription.group, error = e, "cannot claim, trying again");
             self.anew = true;
         }
+        // One that was sent before the pending list was asked for: that list may have been read without it.
+        self.anew |= self.beginning && !claimed.entries.is_empty();
         for (stream, entries) in claimed.entries {
             let claimed = self.inbox.insert(stream, entries, |_| None);
             if claimed > 0 {

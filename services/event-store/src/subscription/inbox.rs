@@ -192,17 +192,37 @@ impl Inbox {
         self.bounds[stream] = bound;
     }
 
+    /// Nothing beyond this id is handed out: a stream may hold more from there on. Where several events are handled at
+    /// once, one that is not read any further (see [`MOST`]) does not stop the others.
+    fn lowest_bound(&self, ordered: bool) -> Option<Id> {
+        let bounds = self.bounds.iter().zip(&self.held);
+        bounds.filter(|(_, held)| ordered || **held < MOST).filter_map(|(bound, _)| *bound).min()
+    }
+
+    /// These streams are read and the others are not: of those that have used up their share more may come that nobody
+    /// has seen, and what is beyond must not overtake it. A stream of which as much is held as can be is left out: where
+    /// several events are handled at once it would stop all others.
+    pub(super) fn reads_only(&mut self, streams: &[usize], ordered: bool) {
+        for stream in (0..self.bounds.len()).filter(|stream| !streams.contains(stream)) {
+            if self.bounds[stream].is_none() && (ordered || self.held[stream] < MOST) {
+                self.bounds[stream] = self.slots.keys().rev().find(|(_, s)| *s == stream).map(|(id, _)| *id);
+            }
+        }
+    }
+
     /// May the stream hold more than was read of it?
     pub(super) fn may_hold_more(&self, stream: usize) -> bool {
         self.bounds[stream].is_some()
     }
 
     /// The streams to read now, where so many entries of each are on their way. A consumer that is `starved`, whose free
-    /// handlers find nothing to do, reads on beyond the share of a stream.
+    /// handlers find nothing to do, reads on beyond the share of a stream, where what comes could be handed out.
     pub(super) fn readable(&self, coming: &[usize], starved: bool) -> Vec<usize> {
+        let lowest = self.lowest_bound(false);
         let may_read = |stream: &usize| {
-            let (held, coming) = (self.held[*stream], coming[*stream]);
-            held + coming < self.room || (starved && coming == 0 && held < MOST)
+            let (held, coming, bound) = (self.held[*stream], coming[*stream], self.bounds[*stream]);
+            let could_help = bound.is_none() || bound == lowest;
+            held + coming < self.room || (starved && could_help && coming == 0 && held < MOST)
         };
         (0..self.held.len()).filter(may_read).collect()
     }
@@ -212,9 +232,10 @@ impl Inbox {
         self.room.saturating_sub(self.held[stream])
     }
 
-    /// How many entries of a stream to claim at most: a batch at least, however much is held.
+    /// How many entries of a stream to claim at most: a batch at least, however much is held. What others left is bounded
+    /// by what they held.
     pub(super) fn claimable(&self, stream: usize, batch: usize) -> usize {
-        self.room_of(stream).max(batch).min(MOST.saturating_sub(self.held[stream]))
+        self.room_of(stream).max(batch)
     }
 
     /// A stream of which so much is held, all of it waiting, that nothing more is taken in.

@@ -138,6 +138,12 @@ impl Observation {
         *locked(&self.inner.fault) = fault;
     }
 
+    /// The server does not say how the group stands.
+    pub(super) fn set_unknown(&self) {
+        locked(&self.inner.states).clear();
+        self.set_standstill(None);
+    }
+
     /// What was so before.
     pub(super) fn set_standstill(&self, standstill: Option<Standstill>) -> Option<Standstill> {
         std::mem::replace(&mut *locked(&self.inner.standstill), standstill)

@@ -50,6 +50,14 @@ pub(super) enum Step {
     Claimed(Claimed),
 }
 
+/// What the server refuses beside the step that finishes an event: the handler is asked again.
+fn as_attempt(settled: Settled) -> Settled {
+    match settled {
+        Settled::Refused(reason) => Settled::Failed(reason),
+        other => other,
+    }
+}
+
 impl<H: Handler> Driver<H> {
     pub(super) fn step(&mut self, ended: Result<Step, tokio::task::JoinError>) {
         let step = match ended {
@@ -73,7 +81,7 @@ impl<H: Handler> Driver<H> {
                 self.hands += 1;
                 match appended {
                     Ok(()) => self.waiting.push(finish),
-                    Err(settled) => self.settle(&finish.item, finish.place, settled),
+                    Err(settled) => self.settle(&finish.item, finish.place, as_attempt(settled)),
                 }
             }
             Step::Finished(finished) => {
@@ -95,7 +103,9 @@ impl<H: Handler> Driver<H> {
                 }
             }
             Step::Again(finish) | Step::Compared(finish, Ok(())) => self.waiting.push(finish),
-            Step::Compared(finish, Err(settled)) => self.settle(&finish.item, finish.place, settled),
+            Step::Compared(finish, Err(settled)) => {
+                self.settle(&finish.item, finish.place, as_attempt(settled));
+            }
             Step::Parked(parking, settled) => self.settle_parking(&parking, &settled),
             Step::Looked(found) => self.look_after(*found),
             Step::Claimed(claimed) => self.take_over(claimed),

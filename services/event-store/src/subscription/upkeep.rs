@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// An idle consumer without pending entries is removed after so many claim times.
 const FORGET_AFTER_CLAIM_TIMES: u128 = 20;
 
-/// Ids kept alive with one call at most.
+/// Ids kept alive, or handed back, with one call at most.
 const PART: usize = 1_000;
 
 /// An id as an argument that may be missing.
@@ -144,13 +144,23 @@ impl Round {
 
 /// Hands back what is still pending for this consumer and leaves the group.
 pub(super) async fn leave(store: &EventStore, subscription: &Subscription, keys: &[String]) {
-    let args = [subscription.group.clone(), subscription.consumer.clone()];
     for key in keys {
-        if let Err(e) =
-            functions::call(&mut store.connection(), "leave", std::slice::from_ref(key), &args).await
-        {
-            tracing::warn!(error = %e, "cannot leave the group; its entries will be claimed later");
-            return;
+        let mut from = "-".to_owned();
+        loop {
+            let args = [subscription.group.clone(), subscription.consumer.clone(), from, PART.to_string()];
+            let answer =
+                functions::call(&mut store.connection(), "leave", std::slice::from_ref(key), &args).await;
+            let words = match answer {
+                Ok(answer) => entry::words(answer),
+                Err(e) => {
+                    tracing::warn!(error = %e, "cannot leave the group; its entries will be claimed later");
+                    return;
+                }
+            };
+            match words.as_slice() {
+                [_, count, last] if *count == PART.to_string() => from = format!("({last}"),
+                _ => break,
+            }
         }
     }
 }

@@ -38,7 +38,7 @@ pub(in crate::subscription) struct Plan {
 impl Inbox {
     /// The entries for which something can be done now, in id order.
     pub(in crate::subscription) fn plan(&mut self, now: Instant, look: Look, known: &Known) -> Plan {
-        let bound = self.bounds.iter().flatten().min().copied().unwrap_or(Id::MAX);
+        let bound = self.lowest_bound(look.ordered).unwrap_or(Id::MAX);
         let mut plan = Plan::default();
         if look.ordered {
             self.plan_in_order(now, look, known, bound, &mut plan);
@@ -188,6 +188,39 @@ mod tests {
         put(&mut inbox, 0, 2, "a");
         assert_eq!(inbox.readable(&[0, 1], false), [1]);
         assert!(inbox.readable(&[0, 2], false).is_empty(), "what is on its way has its room");
+    }
+
+    #[test]
+    fn what_may_have_come_to_a_stream_that_is_not_read_is_not_overtaken() {
+        let (mut inbox, now) = (Inbox::new(2, 2), Instant::now());
+        for (stream, ms, key) in [(0, 1, "x"), (0, 2, "x"), (1, 5, "a")] {
+            put(&mut inbox, stream, ms, key);
+        }
+        inbox.wait_until((Id::new(1, 0), 0), now + Duration::from_secs(1));
+        assert_eq!(ids(&mut inbox, now), [5], "both streams were read to their ends");
+        inbox.reads_only(&[1], true);
+        assert!(ids(&mut inbox, now).is_empty(), "the first has used up its share: more of it may come");
+        assert_eq!(inbox.readable(&[0, 0], false), [1]);
+        assert_eq!(inbox.readable(&[0, 0], true), [0, 1], "a starved consumer reads it on");
+        inbox.set_bound(0, None);
+        assert_eq!(ids(&mut inbox, now), [5]);
+    }
+
+    #[test]
+    fn a_starved_consumer_reads_on_only_where_it_helps_and_claims_however_much_it_holds() {
+        let mut inbox = Inbox::new(2, 2);
+        for (stream, ms) in [(0, 1), (0, 2), (1, 8), (1, 9)] {
+            put(&mut inbox, stream, ms, "x");
+        }
+        inbox.set_bound(0, Some(Id::new(2, 0)));
+        inbox.set_bound(1, Some(Id::new(9, 0)));
+        assert!(inbox.readable(&[0, 0], false).is_empty());
+        assert_eq!(
+            inbox.readable(&[0, 0], true),
+            [0],
+            "what comes of the other lies beyond this one's bound"
+        );
+        assert_eq!(inbox.claimable(0, 100), 100);
     }
 
     #[test]
