@@ -59,7 +59,7 @@ impl EventStore {
     /// one family.
     ///
     /// A tail is not known to the server: a trim does not wait for it. One whose next events were trimmed says so
-    /// ([`ReadErrorKind::Trimmed`](crate::ReadErrorKind::Trimmed)) and never passes over them.
+    /// ([`ReadErrorKind::Trimmed`]) and never passes over them.
     #[must_use]
     pub fn tail(&self, streams: Vec<StreamName>, after: Id) -> Tail {
         self.tail_from(streams.into_iter().map(|stream| (stream, after)))
