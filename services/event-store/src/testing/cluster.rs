@@ -53,15 +53,21 @@ impl Cluster {
         let id = self.id(master);
         self.nodes.push(node(&[]));
         self.introduce();
+        // A node that becomes a replica before it knows which slots its master has may never stand for election.
+        self.wait_until_ready();
         let number = self.nodes.len() - 1;
         let replica = &self.nodes[number];
-        wait("the replica knows its master", || {
-            ask::<()>(replica, cmd("CLUSTER").arg("REPLICATE").arg(&id)).is_ok()
-        });
+        must::<()>(replica, cmd("CLUSTER").arg("REPLICATE").arg(&id));
         wait("the replica has the master's data", || {
             ask::<String>(replica, cmd("INFO").arg("replication"))
                 .is_ok_and(|info| info.contains("master_link_status:up"))
         });
+        let replicates = format!("slave {id} ");
+        for node in &self.nodes {
+            wait("every node knows which master it replicates", || {
+                ask::<String>(node, cmd("CLUSTER").arg("NODES")).is_ok_and(|nodes| nodes.contains(&replicates))
+            });
+        }
         self.wait_until_ready();
         number
     }

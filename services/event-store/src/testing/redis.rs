@@ -17,6 +17,9 @@ const START_BOUND: Duration = Duration::from_secs(10);
 const TOGETHER_BOUND: Duration = Duration::from_secs(40);
 /// How long a question of a test may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// The server's log, in its folder.
+const LOG: &str = "server.log";
+const LOG_LINES_SHOWN: usize = 60;
 /// A port may be taken between its choice and its use.
 const PORTS_TRIED: usize = 5;
 
@@ -188,8 +191,15 @@ impl Redis {
 }
 
 impl Drop for Redis {
+    /// Of a test that fails, the server's own log is part of the answer.
     fn drop(&mut self) {
         self.kill();
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.folder.path().join(LOG)).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            let last = lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n");
+            eprintln!("the last lines of the log of the server on port {}:\n{last}", self.port);
+        }
     }
 }
 
@@ -199,6 +209,8 @@ fn spawn(port: u16, folder: &Path, settings: &[String], environment: &[(String, 
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"])
         .arg("--dir")
         .arg(folder)
+        .arg("--logfile")
+        .arg(folder.join(LOG))
         .args(settings)
         .envs(environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
