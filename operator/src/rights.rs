@@ -104,9 +104,10 @@ fn part(service: Service) -> Option<Part> {
 #[must_use]
 pub fn of_service(service: Service) -> Option<String> {
     let Part { owns, appends, consumes, looks_up, of_customers, projects } = part(service)?;
-    // The store looks at its rights on keys of these names when it connects.
+    // When it connects, the store settles what its programs have in common, and looks at its rights on keys of these names.
     let mut keys = vec![
-        "eventstore:key:probe".to_owned(),
+        "eventstore:settings".to_owned(),
+        "eventstore:key:probe".into(),
         "eventstore-doctor_ids".into(),
         "events:eventstore-doctor_probe".into(),
     ];

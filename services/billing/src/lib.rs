@@ -5,7 +5,7 @@ pub mod mails;
 pub mod routes;
 
 use chassis::config::StoreApiArgs;
-use chassis::{App, BoxError, Service};
+use chassis::{App, BoxError, Service, kinds};
 use clap::Parser;
 use std::process::ExitCode;
 
@@ -31,7 +31,7 @@ impl Args {
 
 /// Sets the service up.
 pub async fn setup(app: App, args: Args) -> Result<(), BoxError> {
-    let store = app.connect(&args.base.redis).await;
+    let store = app.connect(&args.base.redis, [kinds::BILLING, kinds::MAIL]).await;
     app.subscribe(&store, mails::subscription(app.consumer()), mails::Mails);
     app.serve(routes::routes(store));
     Ok(())

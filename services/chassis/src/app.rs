@@ -12,7 +12,7 @@ use crate::problem::Problem;
 use axum::Router;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
-use event_store::{Event, EventStore, Projection, Subscription, Typed, TypedHandler, View, Write};
+use event_store::{Event, EventStore, Kind, Projection, Subscription, Typed, TypedHandler, View, Write};
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -107,14 +107,17 @@ impl App {
 
     /// The event store; waits for as long as Redis is away. The service is not ready meanwhile, and
     /// whenever the store does not answer later.
-    pub async fn connect(&self, redis: &RedisArgs) -> EventStore {
+    ///
+    /// `kinds` are those that the service appends: it does not get ready where the store keeps them otherwise.
+    pub async fn connect(&self, redis: &RedisArgs, kinds: impl IntoIterator<Item = Kind>) -> EventStore {
+        let config = redis.store().kinds(kinds);
         let gate = self.gate("redis", "not connected yet");
         // From the start: a Redis that is not there yet is down.
         self.metrics.collect(self.look.clone());
         let mut wait = FIRST_RETRY;
         let mut told = String::new();
         let store = loop {
-            let error = match EventStore::connect(redis.store()).await {
+            let error = match EventStore::connect(config.clone()).await {
                 Ok(store) => break store,
                 Err(error) => error.to_string(),
             };

@@ -72,7 +72,7 @@ async fn a_subscription_shows_in_readiness_and_metrics_and_ends_after_the_event_
     let handler = Gated { entered: Arc::new(Semaphore::new(0)), leave: Arc::new(Semaphore::new(1)) };
     let (gates, args) = (handler.clone(), RedisArgs { redis_url: redis.url() });
     let setup = async move |app: App| -> Result<(), BoxError> {
-        let store = app.connect(&args).await;
+        let store = app.connect(&args, []).await;
         let streams = [kinds::CUSTOMER.stream("created")];
         app.subscribe(&store, Subscription::new("sample", app.consumer()).streams(streams), handler);
         Ok(())
@@ -149,7 +149,7 @@ async fn what_a_newer_replica_has_written_waits_for_one_and_is_not_parked() {
     let subscription =
         |consumer: &str| Subscription::new("sample", consumer).streams([kinds::CUSTOMER.stream("created")]);
     let setup = async move |app: App| -> Result<(), BoxError> {
-        let store = app.connect(&args).await;
+        let store = app.connect(&args, []).await;
         app.subscribe(&store, subscription(app.consumer()), old);
         Ok(())
     };
@@ -183,7 +183,7 @@ async fn a_service_whose_redis_goes_is_not_ready_and_ready_again_when_it_is_back
     let port = redis.port();
     let args = RedisArgs { redis_url: redis.url() };
     let setup = async move |app: App| -> Result<(), BoxError> {
-        app.connect(&args).await;
+        app.connect(&args, []).await;
         Ok(())
     };
     let common = CommonArgs {

@@ -35,7 +35,7 @@ impl TypedHandler for Nothing {
 /// A service that has all that a service can have.
 async fn whole(redis_url: String) -> Running {
     let setup = async move |app: App| -> Result<(), BoxError> {
-        let store = app.connect(&RedisArgs { redis_url }).await;
+        let store = app.connect(&RedisArgs { redis_url }, []).await;
         let streams = [kinds::CUSTOMER.stream("created")];
         app.subscribe(&store, Subscription::new("sample", app.consumer()).streams(streams), Nothing);
         app.serve(Router::new().route("/", get(async || "hello")));

@@ -69,7 +69,7 @@ async fn without_redis_a_service_is_alive_and_says_why_it_is_not_ready_and_comes
     let port = free_port();
     let redis = RedisArgs { redis_url: format!("redis://127.0.0.1:{port}") };
     let setup = async move |app: App| -> Result<(), BoxError> {
-        let store = app.connect(&redis).await;
+        let store = app.connect(&redis, []).await;
         app.serve(Router::new().route("/head", get(async move || store.head().await.unwrap().to_string())));
         Ok(())
     };

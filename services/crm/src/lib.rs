@@ -3,7 +3,7 @@
 
 use chassis::config::{CommonArgs, RedisArgs};
 use chassis::events::{self, Customers, Orders};
-use chassis::{App, BoxError, Service};
+use chassis::{App, BoxError, Service, kinds};
 use clap::Parser;
 use domain::mail;
 use event_store::{Event, Outcome, Subscription, TypedEvent, TypedHandler};
@@ -69,7 +69,7 @@ impl TypedHandler for Correspondence {
 
 /// Sets the service up.
 pub async fn setup(app: App, args: Args) -> Result<(), BoxError> {
-    let store = app.connect(&args.redis).await;
+    let store = app.connect(&args.redis, [kinds::MAIL]).await;
     app.subscribe(&store, subscription(app.consumer()), Correspondence);
     Ok(())
 }

@@ -5,6 +5,7 @@ use crate::{kinds, when};
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use event_store::{Id, Kind, Layout, StreamName};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Look at an event store on Redis Streams, and mend it.
 #[derive(Debug, Parser)]
@@ -45,23 +46,16 @@ pub struct Server {
         value_name = "NAME"
     )]
     pub sentinel: Option<String>,
-    /// How the store's keys are named: `tagged` on Redis Cluster
-    #[arg(
-        long,
-        global = true,
-        help_heading = "Store and output",
-        env = "EVENTSTORE_LAYOUT",
-        value_enum,
-        default_value_t = LayoutName::Plain
-    )]
-    pub layout: LayoutName,
+    /// How the store's keys are named, for a store that does not say it itself
+    #[arg(long, global = true, help_heading = "Store and output", env = "EVENTSTORE_LAYOUT", value_enum)]
+    pub layout: Option<LayoutName>,
 }
 
 impl Server {
-    /// A standalone server in the plain layout.
+    /// A standalone server.
     #[must_use]
     pub fn standalone(url: String) -> Self {
-        Self { url: vec![url], sentinel: None, layout: LayoutName::Plain }
+        Self { url: vec![url], sentinel: None, layout: None }
     }
 }
 
@@ -142,14 +136,23 @@ pub enum Command {
     },
     /// Read the file of an export into a store; what is there already is passed over
     #[command(
-        after_help = "The kinds are those that the programs declare which append: their lists and indexes are\nwritten anew. A file that was cut or altered is refused before anything is written.\n\nExample:\n  eventstore import accounts.ndjson --kind account --kind note --dry-run\n  eventstore import accounts.ndjson --kind account --kind note"
+        after_help = "The kinds are those that the programs declare which append, or that the store knows already:\ntheir lists and indexes are written anew. A file that was cut or altered is refused before anything is written.\n\nExample:\n  eventstore import accounts.ndjson --kind account --kind note --dry-run\n  eventstore import accounts.ndjson --kind account --kind note"
     )]
     Import(Import),
     /// Compare what the store keeps of each entity with the log
     #[command(
-        after_help = "Example:\n  eventstore verify --kind account --kind note\n  eventstore verify --kind account --kind note --rebuild"
+        after_help = "The kinds are those that programs have used, with the lists and indexes that the store keeps of them.\nOne that no program has used since the store knows kinds is named with --kind.\n\nExample:\n  eventstore verify\n  eventstore verify --rebuild"
     )]
     Verify(Verify),
+    /// What all programs of the store must have in common, and changing it while they run
+    #[command(
+        after_help = "Example:\n  eventstore settings\n  eventstore settings dedup-window 2h --yes\n  eventstore settings kind account --lists tags --yes"
+    )]
+    Settings {
+        /// What to change; nothing: show all
+        #[command(subcommand)]
+        change: Option<Settings>,
+    },
     /// What is wrong with this server for this use, and what to change
     #[command(after_help = "Example:\n  eventstore doctor")]
     Doctor,
@@ -322,6 +325,39 @@ pub struct Verify {
     /// Write anew from the log what differs
     #[arg(long)]
     pub rebuild: bool,
+}
+
+/// What can be changed.
+#[derive(Debug, Subcommand)]
+pub enum Settings {
+    /// For how long event ids are remembered. A longer window holds at once, a shorter one when the ids of before have had
+    /// their time
+    DedupWindow {
+        /// Such as 90s, 10m, 2h, 7d
+        #[arg(value_parser = when::duration)]
+        window: Duration,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Which fields of a kind are kept as lists and indexes; what differs is written anew
+    Kind(KindChange),
+}
+
+/// How a kind is kept.
+#[derive(Debug, ClapArgs)]
+pub struct KindChange {
+    /// The kind's name
+    pub kind: String,
+    /// All its lists; empty for none
+    #[arg(long, value_delimiter = ',', value_name = "FIELDS", num_args = 0..)]
+    pub lists: Option<Vec<String>>,
+    /// All its indexes; empty for none. Programs that declare one which is not named add it again when they start
+    #[arg(long, value_delimiter = ',', value_name = "FIELDS", num_args = 0..)]
+    pub indexes: Option<Vec<String>>,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
 }
 
 fn stream(text: &str) -> Result<StreamName, String> {

@@ -1,7 +1,7 @@
 //! Kinds of entities on the command line. Programs declare theirs in their sources; what compares or
 //! writes caches must be told the same.
 
-use event_store::{Kind, StreamName};
+use event_store::Kind;
 
 /// `account`, `account:lists=tags:indexes=owner,branch`, or `account/mandate` for a kind whose events
 /// stand in the streams of another.
@@ -33,13 +33,6 @@ pub(crate) fn parse(text: &str) -> Result<Kind, String> {
 fn named(text: &str) -> Option<&'static str> {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     (!text.is_empty() && text.chars().all(fits)).then(|| &*text.to_owned().leak())
-}
-
-/// A kind for each family of streams, without lists and indexes: right for a program that declares none.
-pub(crate) fn guess(streams: &[StreamName]) -> Vec<Kind> {
-    let mut families: Vec<&str> = streams.iter().map(StreamName::family).collect();
-    families.dedup();
-    families.into_iter().filter_map(named).map(Kind::new).collect()
 }
 
 #[cfg(test)]

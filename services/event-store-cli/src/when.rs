@@ -3,6 +3,7 @@
 
 use event_store::Id;
 use jiff::{SignedDuration, Timestamp};
+use std::time::Duration;
 
 /// Milliseconds since the Unix epoch as `2026-11-22T20:34:22.123Z`.
 #[must_use]
@@ -48,8 +49,18 @@ fn since_at(text: &str, now: Timestamp) -> Result<Id, String> {
 }
 
 fn before(text: &str, now: Timestamp) -> Option<Timestamp> {
+    now.checked_sub(SignedDuration::from_secs(i64::try_from(seconds(text)?).ok()?)).ok()
+}
+
+/// A span of time: `90s`, `10m`, `2h`, `7d`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let seconds = seconds(text).filter(|seconds| *seconds > 0);
+    seconds.map(Duration::from_secs).ok_or_else(|| format!("{text:?} is no span of time (90s, 10m, 2h, 7d)"))
+}
+
+fn seconds(text: &str) -> Option<u64> {
     let unit = text.chars().last()?;
-    let number: i64 = text.strip_suffix(unit)?.parse().ok()?;
+    let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
     let seconds = match unit {
         's' => 1,
         'm' => 60,
@@ -57,7 +68,7 @@ fn before(text: &str, now: Timestamp) -> Option<Timestamp> {
         'd' => 86_400,
         _ => return None,
     };
-    now.checked_sub(SignedDuration::from_secs(number.checked_mul(seconds).filter(|n| *n >= 0)?)).ok()
+    number.checked_mul(seconds)
 }
 
 #[cfg(test)]

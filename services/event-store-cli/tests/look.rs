@@ -179,10 +179,10 @@ async fn on_a_redis_cluster_the_streams_of_all_masters_are_found_and_followed() 
         store.append(vec![NewEvent::put(kind, "opened", "1", &json!({ "id": "1" }))]).await.unwrap();
     }
     let urls = cluster.urls().join(",");
-    let words = ["--layout", "tagged", "streams", "--json"];
-    assert_eq!(run(&urls, &words).json().as_array().unwrap().len(), families.len());
-    assert_eq!(run(&urls, &["streams"]).code, 3, "the plain layout does not fit a cluster");
-    let words = ["--layout", "tagged", "tail", "--follow", "--json", "-n", "1"];
+    assert_eq!(run(&urls, &["streams", "--json"]).json().as_array().unwrap().len(), families.len());
+    let plain = run(&urls, &["--layout", "plain", "streams"]);
+    assert_eq!(plain.code, 3, "the plain layout does not fit a cluster: {plain:?}");
+    let words = ["tail", "--follow", "--json", "-n", "1"];
     let mut child = program(&urls, &words).stdout(Stdio::piped()).spawn().unwrap();
     let mut out = BufReader::new(child.stdout.take().unwrap());
     assert!(line(&mut out).contains("branch_opened"));
@@ -203,6 +203,7 @@ async fn every_example_in_the_help_runs() {
     let mut examples = Vec::new();
     let commands: &[&[&str]] = &[
         &["streams"],
+        &["settings"],
         &["groups"],
         &["pending"],
         &["tail"],

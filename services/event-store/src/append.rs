@@ -1,11 +1,11 @@
 //! Appending: a batch of events goes to the writer, and an answer that was lost on the wire is asked for
 //! again. Never writes anything by another way than the append function, and never uses a clock of its own.
 
-use crate::batch::{Answer, Appended, Batch, duplicate};
+use crate::batch::{self, Answer, Appended, Batch, duplicate, event_ids};
 use crate::error::{AppendError, AppendErrorKind, ReadError, ReadErrorKind};
 use crate::event::{CacheStep, NewEvent};
 use crate::record::Record;
-use crate::writer::{Job, Told};
+use crate::writer::Job;
 use crate::{Durability, EventStore, connection, entry, functions};
 use redis::{ToRedisArgs, Value};
 use std::time::{Duration, Instant};
@@ -78,16 +78,16 @@ impl EventStore {
         events: Vec<NewEvent>,
         durability: Durability,
     ) -> Result<Vec<Appended>, AppendError> {
-        let told = self.submit(&events, durability).await?;
-        let appended = match told.answer {
+        let (answer, confirmed) = self.submit(&events, durability).await?;
+        let appended = match answer {
             Answer::Appended(appended) => {
                 self.count_appended(&events);
                 appended
             }
             Answer::Known(event_ids) => self.remember(&events, &event_ids).await?,
         };
-        if told.confirmed < durability.wanted() {
-            return Err(AppendError::unknown(appended, durability.wanted(), told.confirmed));
+        if confirmed < durability.wanted() {
+            return Err(AppendError::unknown(appended, durability.wanted(), confirmed));
         }
         Ok(appended)
     }
@@ -101,14 +101,14 @@ impl EventStore {
         own_ids: bool,
     ) -> Result<(), AppendError> {
         let durability = self.config().durability;
-        let told = self.submit(outputs, durability).await?;
-        match told.answer {
+        let (answer, confirmed) = self.submit(outputs, durability).await?;
+        match answer {
             Answer::Appended(_) => self.count_appended(outputs),
             Answer::Known(event_ids) if own_ids => drop(self.remember(outputs, &event_ids).await?),
             Answer::Known(_) => {}
         }
-        if told.confirmed < durability.wanted() {
-            return Err(AppendError::unknown(Vec::new(), durability.wanted(), told.confirmed));
+        if confirmed < durability.wanted() {
+            return Err(AppendError::unknown(Vec::new(), durability.wanted(), confirmed));
         }
         Ok(())
     }
@@ -125,14 +125,33 @@ impl EventStore {
         }
     }
 
-    async fn submit(&self, events: &[NewEvent], durability: Durability) -> Result<Told, AppendError> {
-        let batch = Batch::new(self.layout(), events)?;
+    /// The answer, and how many copies have confirmed it.
+    async fn submit(
+        &self,
+        events: &[NewEvent],
+        durability: Durability,
+    ) -> Result<(Answer, u32), AppendError> {
+        let ids = event_ids(events);
         let deadline = Instant::now() + self.config().append_deadline;
-        let (answer, answered) = oneshot::channel();
         let gone = || AppendError::new(AppendErrorKind::Unavailable, "the store's writer has ended");
         let lane = self.lanes().lane(durability).await?;
-        lane.send(Job { batch, durability, deadline, answer }).await.map_err(|_| gone())?;
-        answered.await.map_err(|_| gone())?
+        loop {
+            let batch = self.lay_out(events, ids.clone()).await?;
+            let (answer, answered) = oneshot::channel();
+            lane.send(Job { batch, durability, deadline, answer }).await.map_err(|_| gone())?;
+            let told = answered.await.map_err(|_| gone())??;
+            match told.answer {
+                Some(answer) => return Ok((answer, told.confirmed)),
+                None => self.forget_settings(),
+            }
+        }
+    }
+
+    /// Checks events and lays them out by the settings that the store has.
+    pub(crate) async fn lay_out(&self, events: &[NewEvent], ids: Vec<Uuid>) -> Result<Batch, AppendError> {
+        let family = batch::check(self.layout(), events)?;
+        let settings = self.agreed(family, events.iter().map(|event| event.kind)).await?;
+        Batch::new(self.layout(), events, ids, &settings)
     }
 
     /// What was answered when these events were appended before; an error when an id was used for another

@@ -4,9 +4,10 @@
 use crate::error::{AppendError, AppendErrorKind};
 use crate::event::{CacheStep, Expected, NewEvent};
 use crate::kind::{is_valid_action, is_valid_id, is_valid_kind, is_valid_list, is_valid_name};
+use crate::settings::Agreed;
 use crate::state::{self, Fields};
 use crate::words::Words;
-use crate::{Id, Layout, cache, record};
+use crate::{Id, Kind, Layout, cache, record};
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
 use std::sync::LazyLock;
@@ -38,6 +39,8 @@ pub struct Appended {
 pub(crate) struct Batch {
     /// The clock that its ids come from. It stands before the keys of all batches of a call.
     pub(crate) clock: String,
+    /// What programs must have in common about the family. It stands behind the clock.
+    pub(crate) settings: String,
     /// The keys of its records. They stand together before the other keys of all batches of a call.
     pub(crate) records: Words,
     pub(crate) keys: Words,
@@ -57,35 +60,56 @@ fn invalid(index: usize, message: impl std::fmt::Display) -> AppendError {
     AppendError::new(AppendErrorKind::Invalid, format!("event {index}: {message}"))
 }
 
+/// The ids of a batch's events, for those without one a new one. They stay what they are however often the batch is laid out.
+pub(crate) fn event_ids(events: &[NewEvent]) -> Vec<Uuid> {
+    events.iter().map(|event| event.event_id.unwrap_or_else(new_event_id)).collect()
+}
+
+/// Checks what needs neither the server nor the kinds' settings. Answers the family of the first event.
+pub(crate) fn check(layout: Layout, events: &[NewEvent]) -> Result<&'static str, AppendError> {
+    let Some(first) = events.first() else {
+        return Err(AppendError::new(AppendErrorKind::Invalid, "a batch holds at least one event"));
+    };
+    let family = first.kind.family;
+    for (index, event) in events.iter().enumerate() {
+        if !layout.is_plain() && event.kind.family != family {
+            return Err(invalid(index, "in the tagged layout a batch stays within one family"));
+        }
+        check_names(event).map_err(|message| invalid(index, message))?;
+    }
+    Ok(family)
+}
+
 impl Batch {
-    /// Checks the events and lays them out.
-    pub(crate) fn new(layout: Layout, events: &[NewEvent]) -> Result<Self, AppendError> {
-        let Some(first) = events.first() else {
-            return Err(AppendError::new(AppendErrorKind::Invalid, "a batch holds at least one event"));
-        };
-        let family = first.kind.family;
+    /// Lays out events that were checked, with these ids, by these settings.
+    pub(crate) fn new(
+        layout: Layout,
+        events: &[NewEvent],
+        ids: Vec<Uuid>,
+        settings: &Agreed,
+    ) -> Result<Self, AppendError> {
+        let family = events.first().map_or("", |event| event.kind.family);
         let mut words =
             Laid { layout, records: Words::default(), keys: Words::default(), args: Words::default() };
-        let mut ids = Vec::with_capacity(events.len());
         let superseded = superseded(events);
-        for (index, event) in events.iter().enumerate() {
-            if !layout.is_plain() && event.kind.family != family {
-                return Err(invalid(index, "in the tagged layout a batch stays within one family"));
-            }
-            let event_id = event.event_id.unwrap_or_else(new_event_id);
-            ids.push(event_id);
-            words.event(event, event_id, superseded[index]).map_err(|message| invalid(index, message))?;
+        for (index, (event, event_id)) in events.iter().zip(&ids).enumerate() {
+            let kind = settings.kind(event.kind);
+            words
+                .event(event, kind, *event_id, superseded[index])
+                .map_err(|message| invalid(index, message))?;
         }
         let mut args = Words::default();
         args.push_display(format_args!(
-            "{} {} {} {}",
+            "{} {} {} {} {}",
             events.len(),
             words.keys.len(),
             words.args.len() + 1,
-            words.records.len()
+            words.records.len(),
+            settings.revision,
         ));
         args.extend(&words.args);
-        Ok(Self { clock: layout.clock(family), records: words.records, keys: words.keys, args, ids })
+        let (clock, settings) = (layout.clock(family), layout.settings(family));
+        Ok(Self { clock, settings, records: words.records, keys: words.keys, args, ids })
     }
 
     /// How many events it holds.
@@ -93,8 +117,9 @@ impl Batch {
         self.ids.len()
     }
 
-    /// What the append function answered.
-    pub(crate) fn answer(&self, words: &[&str]) -> Result<Answer, AppendError> {
+    /// What the append function answered. `None`: the settings have changed since the batch was laid out, so that it is to
+    /// be laid out again, with the same event ids; nothing was written.
+    pub(crate) fn answer(&self, words: &[&str]) -> Result<Option<Answer>, AppendError> {
         let number = |i: usize| words.get(i).and_then(|w| w.parse::<u64>().ok()).unwrap_or(0);
         let index = usize::try_from(number(1)).unwrap_or(0).saturating_sub(1);
         let refused =
@@ -106,9 +131,10 @@ impl Batch {
                     let id = id.ok_or_else(|| unexpected(words))?;
                     Ok(Appended { id, version: number(2 * i + 2), event_id: *event_id })
                 });
-                appended.collect::<Result<_, _>>().map(Answer::Appended)
+                appended.collect::<Result<_, _>>().map(|appended| Some(Answer::Appended(appended)))
             }
-            Some("known") => Ok(Answer::Known(self.ids.clone())),
+            Some("known") => Ok(Some(Answer::Known(self.ids.clone()))),
+            Some("stale") => Ok(None),
             Some("conflict") => {
                 let actual = Some(number(2)).filter(|v| *v > 0);
                 let deleted = number(3) == 1;
@@ -187,10 +213,14 @@ struct Laid {
 }
 
 impl Laid {
-    fn event(&mut self, event: &NewEvent, event_id: Uuid, superseded: bool) -> Result<(), String> {
-        let kind = event.kind;
+    fn event(
+        &mut self,
+        event: &NewEvent,
+        kind: Kind,
+        event_id: Uuid,
+        superseded: bool,
+    ) -> Result<(), String> {
         let id = event.entity_id.as_str();
-        check_names(event)?;
         let body = event.entity.as_deref().map_err(|e| format!("the entity's state: {e}"))?;
         let fields =
             Fields::of(body).map_err(|e| format!("the entity's state must be a JSON object: {e}"))?;
@@ -287,13 +317,17 @@ fn further_fields<'a>(event: &'a NewEvent, fields: &Fields<'_>) -> Vec<(&'static
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Kind;
     use serde_json::json;
 
     const ORDER: Kind = Kind::new("order").lists(&["product_ids"]);
 
+    fn in_layout(layout: Layout, events: &[NewEvent]) -> Result<Batch, AppendError> {
+        check(layout, events)?;
+        Batch::new(layout, events, event_ids(events), &Agreed::default())
+    }
+
     fn batch(events: &[NewEvent]) -> Result<Batch, AppendError> {
-        Batch::new(Layout::Plain, events)
+        in_layout(Layout::Plain, events)
     }
 
     #[test]
@@ -318,7 +352,7 @@ mod tests {
     fn a_batch_of_two_families_is_refused_where_their_slots_differ() {
         let events = ["order", "bill"].map(|name| NewEvent::put(Kind::new(name), "created", "1", &json!({})));
         assert!(batch(&events).is_ok());
-        assert!(Batch::new(Layout::Tagged, &events).is_err());
+        assert!(in_layout(Layout::Tagged, &events).is_err());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::doctor::Access;
 use crate::metrics::Silent;
-use crate::{Durability, Layout, Metrics};
+use crate::{Durability, Kind, Layout, Metrics};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,9 @@ pub struct Config {
     pub(crate) addresses: Vec<(String, String)>,
     pub(crate) layout: Layout,
     pub(crate) access: Access,
-    pub(crate) dedup_window: Duration,
+    /// `None`: as the store has it.
+    pub(crate) dedup_window: Option<Duration>,
+    pub(crate) kinds: Vec<Kind>,
     pub(crate) response_timeout: Duration,
     pub(crate) append_deadline: Duration,
     pub(crate) metrics: Arc<dyn Metrics>,
@@ -33,6 +35,9 @@ pub struct Config {
 }
 
 impl Config {
+    /// The window of a store whose first program states none.
+    pub(crate) const DEDUP_WINDOW: Duration = Duration::from_hours(1);
+
     /// A store at `redis://[user:password@]host:port[/db]`: a standalone server, or any node of a
     /// Redis Cluster.
     pub fn new(url: impl Into<String>) -> Self {
@@ -42,7 +47,8 @@ impl Config {
             addresses: Vec::new(),
             layout: Layout::Plain,
             access: Access::Full,
-            dedup_window: Duration::from_hours(1),
+            dedup_window: None,
+            kinds: Vec::new(),
             response_timeout: Duration::from_secs(5),
             append_deadline: Duration::from_secs(10),
             metrics: Arc::new(Silent),
@@ -92,7 +98,7 @@ impl Config {
     }
 
     /// The names of keys. Choose [`Layout::Tagged`] for Redis Cluster, which refuses the plain one;
-    /// a standalone server takes both. All programs of one store must agree.
+    /// a standalone server takes both. The first program settles it for the store; one that states the other is refused.
     #[must_use]
     pub fn layout(mut self, layout: Layout) -> Self {
         self.layout = layout;
@@ -108,15 +114,27 @@ impl Config {
         self
     }
 
-    /// How long an event id is remembered, so that a retried append is one event; default one hour. Each
+    /// How long an event id is remembered, so that a retried append is one event. Each
     /// id is remembered for at least this time and at most twice as long, by the log's own time (the larger
     /// of the server's clock and the last id issued). Longer when clients retry later than that.
+    ///
+    /// The store keeps it: the first program settles it, one hour if it states nothing. A program that states another one is
+    /// refused when it connects; [`crate::EventStore::set_dedup_window`] changes it while programs run.
     ///
     /// An id costs about 9 bytes of memory while fewer than two million events are appended in two
     /// windows, and about 60 beyond. After it was forgotten the same id is a new event.
     #[must_use]
     pub fn dedup_window(mut self, window: Duration) -> Self {
-        self.dedup_window = window;
+        self.dedup_window = Some(window);
+        self
+    }
+
+    /// The kinds that the program appends or looks up. They are settled when it connects, and a program whose lists differ
+    /// from those that the store keeps is refused then; else at the first use of the kind. State them in every program
+    /// that shall not start where it could not append.
+    #[must_use]
+    pub fn kinds(mut self, kinds: impl IntoIterator<Item = Kind>) -> Self {
+        self.kinds = kinds.into_iter().collect();
         self
     }
 
@@ -163,6 +181,7 @@ impl fmt::Debug for Config {
             .field("layout", &self.layout)
             .field("access", &self.access)
             .field("dedup_window", &self.dedup_window)
+            .field("kinds", &self.kinds)
             .field("response_timeout", &self.response_timeout)
             .field("append_deadline", &self.append_deadline)
             .field("metrics", &self.metrics)

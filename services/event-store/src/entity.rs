@@ -152,11 +152,10 @@ impl EventStore {
     }
 
     /// The ids of the live entities whose field has this value. The field must be one of
-    /// [`Kind::indexes`].
+    /// [`Kind::indexes`]. An index that was added to a kind with entities is built first: until it holds all of them the
+    /// answer is [`crate::ReadErrorKind::Unavailable`], and asking again helps.
     pub async fn ids_where(&self, kind: Kind, field: &str, value: &str) -> Result<Vec<String>, ReadError> {
-        if !kind.indexes.contains(&field) {
-            return Err(ReadError::invalid(format!("{} has no index on {field}", kind.name())));
-        }
+        self.check_index(kind, field).await?;
         let found: Vec<String> = redis::cmd("ZRANGEBYLEX")
             .arg(self.layout().index(kind, field))
             .arg(format!("[{value}\0"))

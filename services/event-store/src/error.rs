@@ -180,6 +180,9 @@ pub enum ConnectErrorKind {
     Unavailable,
     /// The server is too old, or may evict keys: its configuration must change.
     Unsuitable,
+    /// The program states another value of what all programs of a store must have in common (see [`crate::Settings`]), or
+    /// the server would not keep it: the message names both.
+    Settings,
 }
 
 impl ConnectError {

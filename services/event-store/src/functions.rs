@@ -19,6 +19,7 @@ static SOURCE: LazyLock<Source> = LazyLock::new(|| {
         include_str!("functions/common.lua"),
         include_str!("functions/group.lua"),
         include_str!("functions/cache.lua"),
+        include_str!("functions/settings.lua"),
         include_str!("functions/append.lua"),
         include_str!("functions/finish.lua"),
         include_str!("functions/ready.lua"),

@@ -35,14 +35,16 @@ impl Kind {
         Self { family, name, lists: &[], indexes: &[] }
     }
 
-    /// JSON fields (arrays of texts) that the cache keeps as Redis lists.
+    /// JSON fields (arrays of texts) that the cache keeps as Redis lists. The store keeps which they are: a program that
+    /// declares others is refused until [`crate::EventStore::set_kind`] has changed them.
     #[must_use]
     pub const fn lists(mut self, fields: &'static [&'static str]) -> Self {
         self.lists = fields;
         self
     }
 
-    /// JSON fields by whose value [`crate::EventStore::ids_where`] finds entities.
+    /// JSON fields by whose value [`crate::EventStore::ids_where`] finds entities. The store keeps all that any program has
+    /// declared: a program may add one, which is built, and one that declares fewer keeps the others all the same.
     #[must_use]
     pub const fn indexes(mut self, fields: &'static [&'static str]) -> Self {
         self.indexes = fields;
@@ -53,6 +55,24 @@ impl Kind {
     #[must_use]
     pub const fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// The family in whose streams its events stand.
+    #[must_use]
+    pub const fn family(&self) -> &'static str {
+        self.family
+    }
+
+    /// The fields that are kept as lists.
+    #[must_use]
+    pub const fn list_fields(&self) -> &'static [&'static str] {
+        self.lists
+    }
+
+    /// The fields by whose value ids are found.
+    #[must_use]
+    pub const fn index_fields(&self) -> &'static [&'static str] {
+        self.indexes
     }
 
     /// The stream of one action of this kind's family.

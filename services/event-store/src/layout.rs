@@ -16,6 +16,19 @@ pub enum Layout {
 }
 
 impl Layout {
+    /// Its name, as the store's settings keep it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Tagged => "tagged",
+        }
+    }
+
+    /// The layout of this name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        [Self::Plain, Self::Tagged].into_iter().find(|layout| layout.name() == name)
+    }
+
     /// `order` or `{order}`.
     fn tag(self, family: &str) -> String {
         match self {
@@ -74,6 +87,17 @@ impl Layout {
     /// A bucket of event ids that were used within the last two dedup windows.
     pub(crate) fn seen(self, family: &str, bucket: u64) -> String {
         format!("{}seen:{bucket}", self.own(family))
+    }
+
+    /// What programs must have in common about a family: see [`crate::settings`].
+    pub(crate) fn settings(self, family: &str) -> String {
+        format!("{}settings", self.own(family))
+    }
+
+    /// What they must have in common about the whole store. In the plain layout there is one such key for everything.
+    #[expect(clippy::unused_self, reason = "every key is made by a layout")]
+    pub(crate) fn store_settings(self) -> &'static str {
+        "eventstore:settings"
     }
 
     fn group(self, family: &str, group: &str, what: &str) -> String {
@@ -170,6 +194,7 @@ mod tests {
             l.clock("inventory"),
             l.record("inventory", "order/1"),
             l.seen("inventory", 7),
+            l.settings("inventory"),
             l.positions("inventory", "g"),
         ] {
             assert!(key.contains("{inventory}"), "{key}");

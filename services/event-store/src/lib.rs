@@ -35,6 +35,7 @@ mod projection;
 mod record;
 mod replay;
 mod retention;
+mod settings;
 mod state;
 mod store;
 mod subscription;
@@ -68,6 +69,7 @@ pub use replay::{Replay, Replayed};
 pub use retention::{
     HeldBy, Holder, Preview, Retention, StreamPreview, TrimError, TrimErrorKind, Trimmed, Unread,
 };
+pub use settings::{KindSettings, Settings, SettingsError};
 pub use store::EventStore;
 pub use subscription::{
     Accepted, Consumer, GroupState, Handler, Observation, Outcome, Standstill, Start, Subscription,

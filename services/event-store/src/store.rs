@@ -5,6 +5,7 @@ use crate::connection::Connection;
 use crate::doctor::{self, Access};
 use crate::error::{AppendErrorKind, ConnectError, ConnectErrorKind, ReadError};
 use crate::lanes::Lanes;
+use crate::settings::{self, Known};
 use crate::{Id, Layout, functions};
 use redis::aio::MultiplexedConnection;
 use std::fmt;
@@ -20,6 +21,7 @@ struct Inner {
     connection: Connection,
     config: Config,
     lanes: Lanes,
+    known: Known,
 }
 
 impl fmt::Debug for EventStore {
@@ -37,6 +39,9 @@ impl EventStore {
         let mut connection = Connection::open(&config).await?;
         if config.access == Access::Full {
             functions::load(&mut connection).await.map_err(unavailable)?;
+            settings::at_connect(&mut connection, &config).await?;
+        } else {
+            settings::at_look(&mut connection, &config).await?;
         }
         let lanes = Lanes::new(connection.clone(), config.clone());
         lanes.check(config.durability).await.map_err(|e| {
@@ -44,7 +49,15 @@ impl EventStore {
             let kind = if unsuitable { ConnectErrorKind::Unsuitable } else { ConnectErrorKind::Unavailable };
             ConnectError::new(kind, e.to_string())
         })?;
-        Ok(Self { inner: Arc::new(Inner { connection, config, lanes }) })
+        let store = Self { inner: Arc::new(Inner { connection, config, lanes, known: Known::default() }) };
+        if store.config().access == Access::Full {
+            store.agree_on_kinds().await?;
+        }
+        Ok(store)
+    }
+
+    pub(crate) fn known(&self) -> &Known {
+        &self.inner.known
     }
 
     /// Does the server answer, and has it loaded its data?
@@ -65,7 +78,9 @@ impl EventStore {
         })
     }
 
-    pub(crate) fn layout(&self) -> Layout {
+    /// How its keys are named.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
         self.inner.config.layout
     }
 

@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::connection::{self, Connection};
 use crate::error::{AppendError, AppendErrorKind};
 use crate::words::Words;
-use crate::{Durability, entry, functions};
+use crate::{Durability, entry, functions, settings};
 use redis::aio::ConnectionLike;
 use redis::{RedisError, Value};
 use std::collections::VecDeque;
@@ -36,7 +36,8 @@ pub(crate) struct Job {
 /// What became of a batch.
 #[derive(Debug)]
 pub(crate) struct Told {
-    pub(crate) answer: Answer,
+    /// `None` when it is to be laid out again: see [`Batch::answer`].
+    pub(crate) answer: Option<Answer>,
     /// How many copies have confirmed it; 0 when nobody asked.
     pub(crate) confirmed: u32,
 }
@@ -58,7 +59,7 @@ pub(crate) fn start(connection: Connection, config: &Config) -> mpsc::Sender<Job
     tokio::spawn(
         Writer {
             connection,
-            dedup_ms: dedup_ms(config),
+            dedup_ms: settings::milliseconds(config.dedup_window),
             response_timeout: config.response_timeout,
             jobs,
             next: VecDeque::new(),
@@ -66,11 +67,6 @@ pub(crate) fn start(connection: Connection, config: &Config) -> mpsc::Sender<Job
         .run(),
     );
     sender
-}
-
-/// The dedup window as the functions take it.
-pub(crate) fn dedup_ms(config: &Config) -> u64 {
-    u64::try_from(config.dedup_window.as_millis()).unwrap_or(u64::MAX).clamp(1, 1 << 42)
 }
 
 struct Writer {
@@ -173,8 +169,8 @@ impl Call {
     }
 
     async fn send(&mut self) -> Result<Said, RedisError> {
-        let clock = &self.jobs[0].batch.clock;
-        let (mut keys, mut args) = (Words::from_iter([clock]), Words::default());
+        let Batch { clock, settings, .. } = &self.jobs[0].batch;
+        let (mut keys, mut args) = (Words::from_iter([clock, settings]), Words::default());
         args.push_number(self.jobs.len() as u64);
         args.push_number(self.dedup_ms);
         args.push_number(self.jobs.iter().map(|job| job.batch.records.len() as u64).sum());

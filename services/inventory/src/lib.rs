@@ -10,7 +10,7 @@ pub mod reserve;
 
 use axum::Router;
 use chassis::config::StoreApiArgs;
-use chassis::{App, BoxError, Service, classic, events};
+use chassis::{App, BoxError, Service, classic, events, kinds};
 use clap::Parser;
 use domain::{Inventory, InventoryDraft};
 use event_store::EventStore;
@@ -57,7 +57,7 @@ pub fn routes(store: EventStore) -> Router {
 
 /// Sets the service up.
 pub async fn setup(app: App, args: Args) -> Result<(), BoxError> {
-    let store = app.connect(&args.base.redis).await;
+    let store = app.connect(&args.base.redis, [kinds::INVENTORY, kinds::RESERVATION]).await;
     app.subscribe(&store, reserve::subscription(app.consumer()), reserve::Reserve::new(store.clone()));
     app.serve(routes(store));
     Ok(())

@@ -10,8 +10,8 @@ mod handler;
 mod message;
 mod smtp_url;
 
-use chassis::Service;
 use chassis::config::{CommonArgs, RedisArgs};
+use chassis::{Service, kinds};
 use clap::Parser;
 use delivery::Delivery;
 use event_store::{Subscription, TypedEvent};
@@ -59,7 +59,7 @@ struct Args {
 fn main() -> ExitCode {
     let args = Args::parse();
     Service::new("notification", args.common).run(async move |app| {
-        let store = app.connect(&args.redis).await;
+        let store = app.connect(&args.redis, [kinds::MAIL]).await;
         let mailer = Mailer::new(Delivery::new(&args.smtp_url), args.mail_from);
         let subscription = Subscription::new("notification", app.consumer()).streams(Request::streams());
         app.subscribe(&store, subscription, mailer);

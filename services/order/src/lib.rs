@@ -12,7 +12,7 @@ pub mod outcomes;
 pub mod routes;
 
 use chassis::config::StoreApiArgs;
-use chassis::{App, BoxError, Service};
+use chassis::{App, BoxError, Service, kinds};
 use clap::Parser;
 use outcomes::Outcomes;
 use std::process::ExitCode;
@@ -46,7 +46,7 @@ impl Args {
 
 /// Sets the service up.
 pub async fn setup(app: App, args: Args) -> Result<(), BoxError> {
-    let store = app.connect(&args.base.redis).await;
+    let store = app.connect(&args.base.redis, [kinds::ORDER]).await;
     let outcomes = Outcomes::default();
     app.spawn("outcomes", outcomes.clone().follow(store.clone(), app.cancelled()));
     outcomes.following().await;

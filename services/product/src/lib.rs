@@ -2,7 +2,7 @@
 //! answers no query and reacts to no event.
 
 use chassis::config::StoreApiArgs;
-use chassis::{App, BoxError, Service, classic, events};
+use chassis::{App, BoxError, Service, classic, events, kinds};
 use clap::Parser;
 use domain::{Product, ProductDraft};
 use std::process::ExitCode;
@@ -39,7 +39,7 @@ impl classic::Resource for Products {
 
 /// Sets the service up.
 pub async fn setup(app: App, args: Args) -> Result<(), BoxError> {
-    let store = app.connect(&args.base.redis).await;
+    let store = app.connect(&args.base.redis, [kinds::PRODUCT]).await;
     app.serve(classic::routes::<Products>(store));
     Ok(())
 }

@@ -25,7 +25,7 @@ struct Args {
 fn main() -> ExitCode {
     let Args { base } = Args::parse();
     base.service("read-model").run(async move |app| {
-        let store = app.connect(&base.redis).await;
+        let store = app.connect(&base.redis, []).await;
         let projection = Projection::new("read-model", projection::VERSION).streams(kinds::all_streams());
         let view = app.project(&store, projection, projection::writes);
         app.serve(routes::router(Reader::new(store, view)));

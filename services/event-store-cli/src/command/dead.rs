@@ -18,12 +18,12 @@ pub(super) async fn run(server: &Server, dead: Dead, out: &mut Out) -> Result<Do
 }
 
 /// A group's dead letters: together in the plain layout, apart by family in the tagged one.
-async fn boxes(store: &EventStore, server: &Server, group: &str) -> Result<Vec<DeadLetters>, Failure> {
-    Ok(boxes_of(store, server, group, &super::streams_of(store, group).await?))
+async fn boxes(store: &EventStore, group: &str) -> Result<Vec<DeadLetters>, Failure> {
+    Ok(boxes_of(store, group, &super::streams_of(store, group).await?))
 }
 
-fn boxes_of(store: &EventStore, server: &Server, group: &str, streams: &[StreamName]) -> Vec<DeadLetters> {
-    let families: BTreeSet<&str> = match Layout::from(server.layout) {
+fn boxes_of(store: &EventStore, group: &str, streams: &[StreamName]) -> Vec<DeadLetters> {
+    let families: BTreeSet<&str> = match store.layout() {
         Layout::Plain => [""].into(),
         _ => streams.iter().map(StreamName::family).collect(),
     };
@@ -33,17 +33,16 @@ fn boxes_of(store: &EventStore, server: &Server, group: &str, streams: &[StreamN
 /// The boxes of one group, or of all of them, each with its group's name.
 async fn boxes_by_group(
     store: &EventStore,
-    server: &Server,
     group: Option<&str>,
 ) -> Result<Vec<(String, DeadLetters)>, Failure> {
     if let Some(group) = group {
-        let boxes = boxes(store, server, group).await?;
+        let boxes = boxes(store, group).await?;
         return Ok(boxes.into_iter().map(|letter_box| (group.to_owned(), letter_box)).collect());
     }
     let mut all = Vec::new();
     for found in store.inspect().groups(&store.streams().await?).await? {
         let streams: Vec<StreamName> = found.streams.into_iter().map(|s| s.stream).collect();
-        let boxes = boxes_of(store, server, &found.group, &streams);
+        let boxes = boxes_of(store, &found.group, &streams);
         all.extend(boxes.into_iter().map(|letter_box| (found.group.clone(), letter_box)));
     }
     Ok(all)
@@ -51,7 +50,7 @@ async fn boxes_by_group(
 
 async fn list(server: &Server, group: Option<&str>, limit: usize, out: &mut Out) -> Result<Done, Failure> {
     let store = connect::look(server).await?;
-    let boxes = boxes_by_group(&store, server, group).await?;
+    let boxes = boxes_by_group(&store, group).await?;
     let (mut letters, mut count) = (Vec::new(), 0);
     for (group, letter_box) in &boxes {
         count += letter_box.count().await?;
@@ -96,7 +95,7 @@ async fn list(server: &Server, group: Option<&str>, limit: usize, out: &mut Out)
 async fn show(server: &Server, group: &str, letter: Id, out: &mut Out) -> Result<Done, Failure> {
     let store = connect::look(server).await?;
     let mut found = None;
-    for letter_box in boxes(&store, server, group).await? {
+    for letter_box in boxes(&store, group).await? {
         found = found.or(letter_box.get(letter).await?);
     }
     let Some(found) = found else {
@@ -149,7 +148,7 @@ fn sum(parts: &[GivenBack]) -> GivenBack {
 
 async fn replay(server: &Server, args: &Replay, out: &mut Out) -> Result<Done, Failure> {
     let store = connect::change(server).await?;
-    let boxes = boxes(&store, server, &args.group).await?;
+    let boxes = boxes(&store, &args.group).await?;
     let select = select(&args.which);
     let mut parts = Vec::new();
     for letter_box in &boxes {

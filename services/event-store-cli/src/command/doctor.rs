@@ -7,7 +7,7 @@ use crate::output::{Colour, Out};
 use event_store::doctor::{self, Severity};
 
 pub(super) async fn run(server: &Server, out: &mut Out) -> Result<Done, Failure> {
-    let findings = doctor::diagnose(&connect::config(server)?).await?;
+    let findings = doctor::diagnose(&connect::config(server).await?).await?;
     let wrong = findings.iter().any(|f| f.severity > Severity::Info);
     if out.json {
         out.value(&findings)?;

@@ -6,6 +6,7 @@ mod doctor;
 mod groups;
 mod log;
 mod pending;
+mod settings;
 mod streams;
 mod tail;
 mod transfer;
@@ -33,6 +34,7 @@ pub async fn run(server: &Server, command: Command, out: &mut Out) -> Result<Don
         Command::Export { file } => transfer::export(server, &file, out).await,
         Command::Import(args) => transfer::import(server, &args, out).await,
         Command::Verify(args) => verify::run(server, &args, out).await,
+        Command::Settings { change } => settings::run(server, change.as_ref(), out).await,
         Command::Doctor => doctor::run(server, out).await,
     }
 }

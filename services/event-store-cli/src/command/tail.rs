@@ -49,7 +49,7 @@ async fn tail(server: &Server, args: &Tail, out: &mut Out) -> Result<Done, Failu
         }
     }
     if args.follow {
-        let sources = Sources { store, layout: Layout::from(server.layout), wanted };
+        let sources = Sources { layout: store.layout(), store, wanted };
         follow(sources, ends, &filter, args.full, out).await?;
     }
     Ok(Done::Fine)

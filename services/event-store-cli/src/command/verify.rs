@@ -1,9 +1,9 @@
 //! `eventstore verify`.
 
 use crate::args::{Server, Verify};
+use crate::connect;
 use crate::exit::{Done, Failure};
 use crate::output::{Column, Out, remark};
-use crate::{connect, kinds};
 use event_store::{Difference, Verified, What};
 use serde_json::{Value, json};
 
@@ -11,17 +11,21 @@ pub(super) async fn run(server: &Server, args: &Verify, out: &mut Out) -> Result
     let failed = |e: event_store::VerifyError| Failure::Failed(e.to_string());
     let store = if args.rebuild { connect::change(server).await? } else { connect::look(server).await? };
     let streams = store.streams().await?;
-    let mut kinds = args.kinds.kind.clone();
-    if kinds.is_empty() {
-        kinds = kinds::guess(&streams);
-        remark("kinds are guessed from the streams; where programs declare lists or indexes, say --kind");
-    }
+    let kinds = &args.kinds.kind;
     let (verified, rebuilt) = if args.rebuild {
-        let rebuilt = store.rebuild(&kinds, &streams).await.map_err(failed)?;
+        let rebuilt = store.rebuild(kinds, &streams).await.map_err(failed)?;
         (rebuilt.after, Some(rebuilt.rebuilt))
     } else {
-        (store.verify(&kinds, &streams).await.map_err(failed)?, None)
+        (store.verify(kinds, &streams).await.map_err(failed)?, None)
     };
+    if !verified.unknown_kinds.is_empty() {
+        let names: Vec<&str> = verified.unknown_kinds.iter().map(String::as_str).collect();
+        remark(&format!(
+            "the store does not know how entities of these kinds are kept, so only their versions and order were compared: \
+             {}; name them with --kind as the programs declare them",
+            names.join(", ")
+        ));
+    }
     if out.json {
         out.value(&view(&verified, rebuilt))?;
     } else {
@@ -55,7 +59,7 @@ fn view(verified: &Verified, rebuilt: Option<u64>) -> Value {
         verified.differences.iter().map(|d| json!({ "key": d.key, "differs": said(&d.what) })).collect();
     json!({
         "events": verified.events, "entities": verified.entities, "unsettled": verified.unsettled,
-        "rebuilt": rebuilt, "differences": differences,
+        "rebuilt": rebuilt, "differences": differences, "unknown_kinds": verified.unknown_kinds,
     })
 }
 

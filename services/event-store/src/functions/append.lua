@@ -5,7 +5,7 @@
 -- A refused batch leaves its neighbours of the same call alone.
 
 -- What one call of a function works on: the ids it issues, and what it has learnt of the keys.
-local function open_call(clock, window)
+local function open_call(clock, settings, window)
   local time = run('TIME')
   local call = {
     clock = clock, types = {}, streams = {}, records = {}, listed = {}, buckets = {}, events = 0,
@@ -13,11 +13,18 @@ local function open_call(clock, window)
   }
   local ms, seq = match(run('GET', clock) or '0-0', '^(%d+)%-(%d+)$')
   call.ms, call.seq = tonumber(ms), tonumber(seq)
+  local found = run('HMGET', settings, 'dedup_window_ms', 'dedup_rules', 'revision')
+  if not found[1] then
+    run('HSET', settings, 'dedup_window_ms', window)
+    found[1] = window
+  end
   -- Event ids are remembered by the log's own time, which never steps back.
-  window = tonumber(window)
-  local generation = floor(max(call.now_ms, call.ms) / window)
+  local rules = rules_in(found[1], found[2])
+  local generation = generation_at(rules, max(call.now_ms, call.ms))
   call.digit, call.before = format('%d', generation % 4), format('%d', (generation + 3) % 4)
-  call.forget_at = format('%.0f', (generation + 2) * window)
+  call.mark = rules.changes > 0 and rules.changes .. call.digit or call.digit
+  call.forget_at = format('%.0f', beginning_of_generation(rules, generation + 2))
+  call.revision = found[3] or '0'
   return call
 end
 
@@ -125,8 +132,9 @@ local function move_other(other, link, id)
   other.chain, other.moved = moved_on(other.chain, link, id), true
 end
 
--- Event ids are remembered in buckets, as numbers with the generation as their last digit; the digit
--- alone stands for 'older generations were forgotten'. At its first use in a generation they are.
+-- Event ids are remembered in buckets, as numbers with the generation as their last digit. The generation's mark, the digit
+-- behind the number of changes of the window, stands for 'older generations were forgotten'. At its first use in a
+-- generation they are.
 local function forget(call, bucket)
   local old = {}
   for _, member in ipairs(run('SMEMBERS', bucket)) do
@@ -138,7 +146,7 @@ local function forget(call, bucket)
 end
 
 -- Asks which of its numbers the bucket knows. They stand among its members twice, as of this generation and, behind
--- that, as of the one before; the first member is the generation's digit alone.
+-- that, as of the one before; the first member is the generation's mark.
 local function ask(call, key, bucket)
   local members, count = bucket.members, bucket.count
   for from = 1, count, CHUNK do
@@ -170,20 +178,22 @@ local form_of = once(function(word)
   return form
 end)
 
--- Before the events of a batch stands '<number of events> <of keys> <of args, this one included> <of records>'.
+-- Before the events of a batch stands '<number of events> <of keys> <of args, this one included> <of records> <revision>':
+-- the revision of the settings by which its caches are laid out.
 local head_of = once(function(word)
-  local events, keys, args, records = match(word, '^(%d+) (%d+) (%d+) (%d+)$')
-  return { events = tonumber(events), keys = tonumber(keys), args = tonumber(args), records = tonumber(records) }
+  local events, keys, args, records, revision = match(word, '^(%d+) (%d+) (%d+) (%d+) (%d+)$')
+  return { events = tonumber(events), keys = tonumber(keys), args = tonumber(args), records = tonumber(records),
+    revision = revision }
 end)
 
 -- Of each event of a call, by its number there: its cursors, its form, the shape of its cache, its bucket and what
 -- stands for its id there; and when it is appended its id in the log and its version. A batch goes by the number of
 -- its first event, which has that of the last one here. They are kept for their memory, and a call overwrites what
 -- another left; that of a large call is given back.
-local key_at, arg_at, record_at, form_at, shape_at, bucket_at, member_at, last_at, id_at, version_at
+local key_at, arg_at, record_at, form_at, shape_at, bucket_at, member_at, last_at, revision_at, id_at, version_at
 local function make_room()
   key_at, arg_at, record_at, form_at, shape_at = {}, {}, {}, {}, {}
-  bucket_at, member_at, last_at, id_at, version_at = {}, {}, {}, {}, {}
+  bucket_at, member_at, last_at, revision_at, id_at, version_at = {}, {}, {}, {}, {}, {}
 end
 make_room()
 
@@ -192,14 +202,14 @@ local function places(call, keys, k, args, a, r)
   local head, buckets, batch = head_of(args[a]), call.buckets, call.events + 1
   local behind_k, behind_a, behind_r = k + head.keys, a + head.args, r + head.records
   local last = call.events + head.events
-  call.events, last_at[batch], a = last, last, a + 1
+  call.events, last_at[batch], revision_at[batch], a = last, last, head.revision, a + 1
   for n = batch, last do
     local form, key, number = form_of(args[a]), keys[k + 1], args[a + 3]
     local shape, member = shape_of(args[a + form.cache]), number .. call.digit
     key_at[n], arg_at[n], record_at[n], form_at[n], shape_at[n], member_at[n] = k, a, r, form, shape, member
     local bucket = buckets[key]
     if not bucket then
-      bucket = { members = { call.digit }, count = 1, known = {}, new = {} }
+      bucket = { members = { call.mark }, count = 1, known = {}, new = {} }
       buckets[key] = bucket
     end
     bucket_at[n] = bucket
@@ -248,6 +258,7 @@ end
 -- An answer when an event cannot be appended to what its entity is now. What the events before it in the batch make
 -- of the entity is its plan there: the version, negative when it is removed. Of a batch that is refused no trace stays.
 local function refuse_state(call, keys, args, batch)
+  if revision_at[batch] ~= call.revision then return { 'stale' } end
   local records, last = call.records, last_at[batch]
   for n = batch, last do
     local first = record_at[n]
@@ -361,7 +372,7 @@ local function close_call(call)
     local new = bucket.new
     if #new > 0 then
       if not bucket.swept then
-        new[#new + 1] = call.digit
+        new[#new + 1] = call.mark
         in_chunks('SADD', key, new, 1, #new)
         forget(call, key)
       else
@@ -373,13 +384,13 @@ local function close_call(call)
   if call.events > CHUNK then make_room() end
 end
 
--- keys: clock, the records of all batches, then their other keys. args: number of batches, for how many
--- ms an event id is remembered, number of records, the batches. Answers a line of words for each.
+-- keys: clock, settings, the records of all batches, then their other keys. args: number of batches, for how many
+-- ms an event id is remembered where that is not settled, number of records, the batches. Answers a line of words for each.
 register('@LIB@_append', function(keys, args)
-  local call, records, count = open_call(keys[1], args[2]), tonumber(args[3]), tonumber(args[1])
-  local batches, k, a, r = {}, 2 + records, 4, 2
+  local call, records, count = open_call(keys[1], keys[2], args[2]), tonumber(args[3]), tonumber(args[1])
+  local batches, k, a, r = {}, 3 + records, 4, 3
   for i = 1, count do batches[i], k, a, r = places(call, keys, k, args, a, r) end
-  prepare(call, keys, 2, 1 + records)
+  prepare(call, keys, 3, 2 + records)
   local answers = {}
   for i = 1, count do
     local batch = batches[i]

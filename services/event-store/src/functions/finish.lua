@@ -20,14 +20,14 @@ local function refuse_outputs(call, keys, args, batch, own)
   return { 'error', type(refusal) == 'table' and refusal.err or tostring(refusal) }
 end
 
--- keys: positions, clock, the streams, the records of the appends, then their other keys. args: group,
--- consumer, dedup window (ms), number of streams, number of records, then for each event, in the order
+-- keys: positions, clock, settings, the streams, the records of the appends, then their other keys. args: group,
+-- consumer, dedup window (ms) where that is not settled, number of streams, number of records, then for each event, in the order
 -- of ids: its form, id, the positions' fields, the batch of its outputs. Answers one word for each
 -- event, or the append's refusal as a list; just 'ok' when that is the word for all of them.
 register('@LIB@_finish', function(keys, args)
   local group, consumer = args[1], args[2]
   local forms, ids, places_of, batches, fields, by_stream = {}, {}, {}, {}, {}, {}
-  local first_record, records, call = 3 + tonumber(args[4]), tonumber(args[5]), nil
+  local first_record, records, call = 4 + tonumber(args[4]), tonumber(args[5]), nil
   local at, next_key, next_record = 6, first_record + records, first_record
   local last, count, asked = #args, 0, 0
   while at <= last do
@@ -39,7 +39,7 @@ register('@LIB@_finish', function(keys, args)
     end
     at = at + form.count
     if form.outputs then
-      call = call or open_call(keys[2], args[3])
+      call = call or open_call(keys[2], keys[3], args[3])
       batches[count], next_key, at, next_record = places(call, keys, next_key, args, at, next_record)
     end
     local of_stream = by_stream[form.stream]

@@ -4,7 +4,7 @@
 
 use super::Subscription;
 use super::item::{Item, Place};
-use crate::batch::{Answer, Batch};
+use crate::batch::{Answer, Batch, event_ids};
 use crate::error::{AppendError, AppendErrorKind};
 use crate::words::Words;
 use crate::{Event, EventStore, NewEvent, entry};
@@ -91,7 +91,20 @@ impl Group {
     /// Finishes these events (in the order of their ids); an answer for each.
     pub(super) async fn finish(&self, events: Vec<Finish>) -> Vec<(Finish, Settled)> {
         match self.call(&events).await {
-            Ok(settled) => events.into_iter().zip(settled).collect(),
+            Ok(settled) => {
+                let (mut finished, mut again) = (Vec::with_capacity(events.len()), Vec::new());
+                for (event, settled) in events.into_iter().zip(settled) {
+                    match settled {
+                        Some(settled) => finished.push((event, settled)),
+                        None => again.push(event),
+                    }
+                }
+                if !again.is_empty() {
+                    self.store.forget_settings();
+                    finished.extend(Box::pin(self.finish(again)).await);
+                }
+                finished
+            }
             // Whatever it is that the server refuses, it may be one of them only.
             Err(_) if events.len() > 1 => {
                 let mut settled = Vec::with_capacity(events.len());
@@ -104,10 +117,15 @@ impl Group {
         }
     }
 
-    async fn call(&self, events: &[Finish]) -> Result<Vec<Settled>, AppendError> {
+    /// `None` for an event whose outputs were laid out by settings that have changed meanwhile.
+    async fn call(&self, events: &[Finish]) -> Result<Vec<Option<Settled>>, AppendError> {
         let config = self.store.config();
         let family = self.subscription.streams.first().map_or("", |s| s.family());
-        let mut keys = Words::from_iter([&self.positions, &config.layout.clock(family)]);
+        let mut keys = Words::from_iter([
+            &self.positions,
+            &config.layout.clock(family),
+            &config.layout.settings(family),
+        ]);
         self.keys.iter().for_each(|key| keys.push(key));
         let (mut others, mut records) = (Words::default(), 0);
         let mut args = Words::default();
@@ -116,7 +134,7 @@ impl Group {
         for Finish { place: (id, stream), item, outputs, own_ids } in events {
             let batch = match outputs.as_slice() {
                 [] => None,
-                outputs => match Batch::new(config.layout, outputs) {
+                outputs => match self.store.lay_out(outputs, event_ids(outputs)).await {
                     Ok(batch) => Some(batch),
                     Err(e) => {
                         parts.push(Err(settled(&e)));
@@ -125,7 +143,7 @@ impl Group {
                 },
             };
             let outputs = u8::from(batch.is_some()) + u8::from(batch.is_some() && *own_ids);
-            args.push_display(format_args!("{} {outputs} {}", stream + 3, item.marks.len()));
+            args.push_display(format_args!("{} {outputs} {}", stream + 4, item.marks.len()));
             args.push_id(*id);
             item.fields().for_each(|field| args.push_parts(field));
             if let Some(batch) = &batch {
@@ -140,7 +158,7 @@ impl Group {
         if parts.iter().any(Result::is_ok) {
             keys.extend(&others);
             let mut all = Words::from_iter([&self.subscription.group, &self.subscription.consumer]);
-            all.push_number(crate::writer::dedup_ms(config));
+            all.push_number(crate::settings::milliseconds(config.dedup_window));
             all.push_number(self.keys.len() as u64);
             all.push_number(records);
             all.extend(&args);
@@ -152,7 +170,7 @@ impl Group {
         }
         let of = |part: Result<Option<Batch>, Settled>| match part {
             Ok(batch) => answers.next(batch.as_ref()),
-            Err(settled) => settled,
+            Err(settled) => Some(settled),
         };
         Ok(parts.into_iter().map(of).collect())
     }
@@ -269,30 +287,32 @@ enum Answers {
 }
 
 impl Answers {
-    fn next(&mut self, batch: Option<&Batch>) -> Settled {
+    fn next(&mut self, batch: Option<&Batch>) -> Option<Settled> {
         match self {
-            Self::AllFinished => Settled::Finished,
+            Self::AllFinished => Some(Settled::Finished),
             Self::Each(answers) => verdict(batch, answers.next().unwrap_or_default()),
         }
     }
 }
 
-fn verdict(batch: Option<&Batch>, answer: Value) -> Settled {
+fn verdict(batch: Option<&Batch>, answer: Value) -> Option<Settled> {
     let words = entry::words(answer);
-    match (words.first().map(String::as_str), batch) {
+    Some(match (words.first().map(String::as_str), batch) {
         (Some("ok" | "already"), _) => Settled::Finished,
         (Some("fenced"), _) => Settled::Fenced,
         (Some("error"), _) => Settled::Refused(words.get(1).cloned().unwrap_or_default()),
         (_, Some(batch)) => {
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
             match batch.answer(&words) {
-                Ok(Answer::Appended(_)) => Settled::Finished,
-                Ok(Answer::Known(_)) => Settled::Known,
+                Ok(answer) => match answer? {
+                    Answer::Appended(_) => Settled::Finished,
+                    Answer::Known(_) => Settled::Known,
+                },
                 Err(e) => settled(&e),
             }
         }
         (_, None) => Settled::Refused(format!("the server answered {words:?}")),
-    }
+    })
 }
 
 fn settled(e: &AppendError) -> Settled {

@@ -113,7 +113,8 @@ pub struct Imported {
 
 impl EventStore {
     /// The file of an export into this store, with all ids, versions and caches. `kinds` are those
-    /// of the entities in it, as the programs name them that append.
+    /// of the entities in it, as the programs name them that append; a kind that the store knows already is kept as it is, and
+    /// with no kinds all are those that it knows.
     pub fn import(&self, path: impl AsRef<Path>, kinds: &[Kind]) -> Import {
         Import { store: self.clone(), path: path.as_ref().to_owned(), kinds: kinds.to_vec() }
     }
@@ -121,7 +122,19 @@ impl EventStore {
 
 impl Import {
     /// Reads the file to its end and compares it with the store; writes nothing.
-    pub async fn preview(&self) -> Result<ImportPreview, ImportError> {
+    pub async fn preview(mut self) -> Result<ImportPreview, ImportError> {
+        self.use_kept_kinds().await?;
+        self.compare().await
+    }
+
+    /// Lists and indexes as the store keeps them, where it knows a kind.
+    async fn use_kept_kinds(&mut self) -> Result<(), ImportError> {
+        let header = self.pages()?.reader.header;
+        self.kinds = self.store.as_kept(&self.kinds, &streams_of(&header)).await?;
+        Ok(())
+    }
+
+    async fn compare(&self) -> Result<ImportPreview, ImportError> {
         let mut preview = ImportPreview::default();
         let mut pages = self.pages()?;
         let clocks = self.clocks(&pages.reader.header).await?;
@@ -137,8 +150,12 @@ impl Import {
 
     /// Previews, and then writes what is not there yet. No program may append to these families
     /// meanwhile; one that does ends the import.
-    pub async fn run(self) -> Result<Imported, ImportError> {
-        self.preview().await?;
+    pub async fn run(mut self) -> Result<Imported, ImportError> {
+        self.use_kept_kinds().await?;
+        self.compare().await?;
+        for kind in &self.kinds {
+            self.store.agreed(kind.family, std::iter::once(*kind)).await?;
+        }
         let mut imported = Imported::default();
         let mut pages = self.pages()?;
         let clocks = self.clocks(&pages.reader.header).await?;

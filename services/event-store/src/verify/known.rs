@@ -3,7 +3,7 @@
 use super::{BEGINNING, Difference, VerifyError, VerifyErrorKind};
 use crate::cache::CacheWords;
 use crate::{Event, EventStore, Id, Kind, StreamName};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// What the log says of one ordering key. Streams are numbers in [`Log::streams`].
 #[derive(Debug, Default)]
@@ -31,17 +31,24 @@ pub(super) struct Log<'a> {
     pub(super) mended: Vec<Difference>,
     /// In how many entities.
     pub(super) rebuilt: u64,
+    /// Kinds in the log that are none of `kinds`.
+    pub(super) unknown_kinds: BTreeSet<String>,
 }
 
 impl<'a> Log<'a> {
     pub(super) fn new(store: &'a EventStore, kinds: &'a [Kind], streams: Vec<StreamName>) -> Self {
         let (known, strangers) = (HashMap::new(), HashMap::new());
-        Self { store, kinds, streams, upto: BEGINNING, known, strangers, mended: Vec::new(), rebuilt: 0 }
+        let unknown_kinds = BTreeSet::new();
+        let (mended, rebuilt) = (Vec::new(), 0);
+        Self { store, kinds, streams, upto: BEGINNING, known, strangers, mended, rebuilt, unknown_kinds }
     }
 
     pub(super) fn note(&mut self, event: &Event, changed: &mut HashSet<String>) {
         let Some(stream) = self.streams.iter().position(|s| *s == event.stream) else { return };
         let kind = self.kinds.iter().find(|k| k.name() == event.entity_type);
+        if kind.is_none() && !self.unknown_kinds.contains(&event.entity_type) {
+            self.unknown_kinds.insert(event.entity_type.clone());
+        }
         let known = self.known_at(event.stream.family(), event.after.own(), changed);
         known.version = event.version;
         known.removed = event.removed;

@@ -14,7 +14,7 @@ use crate::replay::EVENTS;
 use crate::words::Words;
 use crate::{EventStore, Id, Kind, StreamName};
 use known::{Known, Log};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// Entities compared in one round trip.
 const CHUNK: usize = 100;
@@ -133,6 +133,9 @@ pub struct Verified {
     pub differences: Vec<Difference>,
     /// Entities that were appended to so often that no moment of rest was found.
     pub unsettled: u64,
+    /// Kinds in the log that were neither named nor ever settled: of their entities only versions and order were compared,
+    /// since nothing says how their caches are kept.
+    pub unknown_kinds: BTreeSet<String>,
 }
 
 /// What a rebuild did.
@@ -163,14 +166,17 @@ type Findings = BTreeMap<String, Finding>;
 impl EventStore {
     /// Compares the caches of all entities of these kinds (ids, hashes, lists, indexes, versions,
     /// deletions, order) with the log, which stands in `streams`: name all streams of the kinds'
-    /// families. Writers go on. Memory: about 200 bytes for each entity.
+    /// families. Lists and indexes are those that the store keeps of a kind ([`EventStore::settings`]); with no kinds, all that
+    /// it knows are compared. Writers go on. Memory: about 200 bytes for each entity.
     pub async fn verify(&self, kinds: &[Kind], streams: &[StreamName]) -> Result<Verified, VerifyError> {
         let mut verified = Verified::default();
+        let kinds = &self.as_kept(kinds, streams).await?;
         for streams in self.parts(streams) {
             let mut log = Log::new(self, kinds, streams);
             let findings = log.look(&mut verified, Vec::new(), false).await?;
             verified.differences.extend(log.differences(&findings));
             verified.entities += log.known.len() as u64;
+            verified.unknown_kinds.append(&mut log.unknown_kinds);
         }
         Ok(verified)
     }
@@ -179,6 +185,7 @@ impl EventStore {
     /// meanwhile is never overwritten. Killed in its middle, run it again.
     pub async fn rebuild(&self, kinds: &[Kind], streams: &[StreamName]) -> Result<Rebuilt, VerifyError> {
         let mut rebuilt = Rebuilt::default();
+        let kinds = &self.as_kept(kinds, streams).await?;
         for streams in self.parts(streams) {
             let mut log = Log::new(self, kinds, streams);
             let (mut verified, mut again) = (Verified::default(), Vec::new());
@@ -199,6 +206,7 @@ impl EventStore {
             rebuilt.after.entities += log.known.len() as u64;
             rebuilt.after.unsettled += verified.unsettled;
             rebuilt.after.differences.extend(verified.differences);
+            rebuilt.after.unknown_kinds.append(&mut log.unknown_kinds);
         }
         Ok(rebuilt)
     }
