@@ -11,7 +11,7 @@ Exit codes:
   1  something is wrong: doctor has a warning or worse, verify found a difference
   2  the command line is not understood, or an answer is needed and nobody is there to give it
   3  the server cannot be reached, or is unfit for the store
-  4  what was named (an entity, a group, a dead letter) is not there
+  4  what was named (an entity, a group, a dead letter, a position) is not there
   5  it failed on the way; what was printed before holds";
 
 /// A command that did what it was asked for.
