@@ -130,7 +130,9 @@ pub enum Command {
     )]
     Accept(Accept),
     /// Positions that readers outside the store have registered, and removing one that is no longer used
-    #[command(after_help = "Example:\n  eventstore positions\n  eventstore positions remove sqlite-balances --dry-run")]
+    #[command(
+        after_help = "Example:\n  eventstore positions\n  eventstore positions remove sqlite-balances --dry-run"
+    )]
     Positions {
         /// What to do with them; without it they are listed
         #[command(subcommand)]
@@ -272,7 +274,9 @@ pub struct Which {
 #[derive(Debug, Subcommand)]
 pub enum Positions {
     /// Where each registered position is, and the oldest entry that a trim keeps for it
-    #[command(after_help = "Example:\n  eventstore positions list\n  eventstore positions list sqlite-balances")]
+    #[command(
+        after_help = "Example:\n  eventstore positions list\n  eventstore positions list sqlite-balances"
+    )]
     List {
         /// This position only
         name: Option<String>,

@@ -248,7 +248,8 @@ async fn a_reader_that_is_killed_again_and_again_reads_all_that_a_trim_follows()
     let mut removed = 0;
     for round in 0..ROUNDS {
         let amounts = round * EVENTS + 1..=(round + 1) * EVENTS;
-        let events = amounts.map(|n| put(if n % 3 == 0 { "updated" } else { "created" }, &format!("a{n}"), n));
+        let events =
+            amounts.map(|n| put(if n % 3 == 0 { "updated" } else { "created" }, &format!("a{n}"), n));
         s.store.append(events.collect()).await.unwrap();
         let mut reader = Child::start(file.to_str().unwrap(), &s);
         let last = round + 1 == ROUNDS;

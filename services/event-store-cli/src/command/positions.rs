@@ -9,11 +9,7 @@ use crate::when::span;
 use event_store::{EventStore, PositionError, PositionErrorKind, PositionState};
 use serde_json::json;
 
-pub(super) async fn run(
-    server: &Server,
-    command: Option<Positions>,
-    out: &mut Out,
-) -> Result<Done, Failure> {
+pub(super) async fn run(server: &Server, command: Option<Positions>, out: &mut Out) -> Result<Done, Failure> {
     match command {
         None => list(server, None, out).await,
         Some(Positions::List { name }) => list(server, name.as_deref(), out).await,

@@ -46,10 +46,7 @@ impl EventStore {
         let families: Vec<String> = if self.layout().is_plain() {
             vec![String::new()]
         } else {
-            redis::cmd("SMEMBERS")
-                .arg(self.layout().position_families())
-                .query_async(&mut connection)
-                .await?
+            redis::cmd("SMEMBERS").arg(self.layout().position_families()).query_async(&mut connection).await?
         };
         let mut states: BTreeMap<String, Vec<StreamPosition>> = BTreeMap::new();
         for found in stored(self, families.iter().map(String::as_str)).await? {

@@ -165,7 +165,8 @@ impl Position {
 
     async fn call(&self, action: &str, id: Id) -> Result<(), PositionError> {
         let (family, layout) = (self.family()?, self.store.layout());
-        let mut keys = vec![layout.registered_positions(family), layout.trimmed(family), layout.clock(family)];
+        let mut keys =
+            vec![layout.registered_positions(family), layout.trimmed(family), layout.clock(family)];
         keys.extend(self.streams.iter().map(|stream| layout.stream(stream)));
         let mut args = vec![action.to_owned(), self.name.clone(), id.to_string()];
         args.extend(self.streams.iter().map(ToString::to_string));
@@ -221,7 +222,9 @@ fn stream(text: &str) -> Result<StreamName, PositionError> {
 fn refusal(words: &[String]) -> PositionError {
     let message = match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["wrongtype", key] => format!("key {key} holds another type than the store writes"),
-        ["unreadable", field] => format!("{field:?} is registered unreadably: remove that field of the positions"),
+        ["unreadable", field] => {
+            format!("{field:?} is registered unreadably: remove that field of the positions")
+        }
         _ => return unexpected(words).into(),
     };
     PositionError::new(PositionErrorKind::Refused, message)

@@ -97,7 +97,8 @@ async fn trim(
             }
             "position" => {
                 let name = word(1).to_owned();
-                let message = format!("position {name} needs entries of {stream} up to {last}: preview again");
+                let message =
+                    format!("position {name} needs entries of {stream} up to {last}: preview again");
                 return Err(TrimError::new(TrimErrorKind::HeldByPosition { name }, message));
             }
             "damaged" => {
