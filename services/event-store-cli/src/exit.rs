@@ -1,6 +1,8 @@
 //! How the program ends. The codes are part of its interface: scripts match on them.
 
-use event_store::{AppendError, AppendErrorKind, ConnectError, ReadError, ReadErrorKind};
+use event_store::{
+    AppendError, AppendErrorKind, ConnectError, PositionError, PositionErrorKind, ReadError, ReadErrorKind,
+};
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
@@ -62,6 +64,15 @@ impl From<AppendError> for Failure {
     fn from(e: AppendError) -> Self {
         match e.kind() {
             AppendErrorKind::Unavailable => Self::Server(e.to_string()),
+            _ => Self::Failed(e.to_string()),
+        }
+    }
+}
+
+impl From<PositionError> for Failure {
+    fn from(e: PositionError) -> Self {
+        match e.kind() {
+            PositionErrorKind::Unavailable => Self::Server(e.to_string()),
             _ => Self::Failed(e.to_string()),
         }
     }

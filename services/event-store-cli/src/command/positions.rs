@@ -6,7 +6,7 @@ use crate::connect;
 use crate::exit::{Done, Failure};
 use crate::output::{Column, Out, any};
 use crate::when::span;
-use event_store::{EventStore, PositionError, PositionErrorKind, PositionState};
+use event_store::{EventStore, PositionState};
 use serde_json::json;
 
 pub(super) async fn run(server: &Server, command: Option<Positions>, out: &mut Out) -> Result<Done, Failure> {
@@ -68,15 +68,6 @@ async fn named(store: &EventStore, name: &str) -> Result<PositionState, Failure>
     let names: Vec<&str> = all.iter().map(|p| p.name.as_str()).collect();
     let names = if names.is_empty() { "there is none at all".to_owned() } else { names.join(", ") };
     Err(Failure::NotFound(format!("no position {name:?} is registered; the positions: {names}")))
-}
-
-impl From<PositionError> for Failure {
-    fn from(e: PositionError) -> Self {
-        match e.kind() {
-            PositionErrorKind::Unavailable => Self::Server(e.to_string()),
-            _ => Self::Failed(e.to_string()),
-        }
-    }
 }
 
 /// A row per position and stream.

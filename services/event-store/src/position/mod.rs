@@ -1,6 +1,6 @@
-//! Positions of readers that keep their state outside the server, such as a projection in SQLite. The reader stores its
-//! position together with its state and is the only truth about it; what is registered here follows it, so that a trim
-//! keeps what the reader has yet to read.
+//! Positions of readers that keep their state outside the server, such as a projection in an SQL database. The reader
+//! stores its position together with its state, and only that position counts for it; the one that is registered here
+//! follows it, so that a trim keeps what the reader has yet to read.
 //!
 //! A registered position is at or before the reader's own, whenever a process is killed and however replicas race: it is
 //! committed after the reader's transaction, a commit never moves it back, and it is never registered where entries
@@ -97,7 +97,7 @@ impl Position {
     pub async fn register(&self, after: Id) -> Result<(), PositionError> {
         let family = self.family()?;
         if !self.store.layout().is_plain() {
-            // Listed before it is registered: killed in between, a family without positions is listed.
+            // The family first: killed in between, a list looks at a family that has no position.
             redis::cmd("SADD")
                 .arg(self.store.layout().position_families())
                 .arg(family)
