@@ -9,7 +9,7 @@ use event_store::{
     EventStore, HeldBy, Id, Position, PositionErrorKind, Preview, StreamName, TrimErrorKind, Unread,
 };
 use std::path::{Path, PathBuf};
-use support::{ACCOUNT, Child, NOTE, Server, put, server, tagged};
+use support::{ACCOUNT, Child, NOTE, Server, plain, put, server, tagged};
 
 const NAME: &str = "sqlite-balances";
 
@@ -116,7 +116,7 @@ async fn a_registration_where_entries_are_gone_is_refused_on_all_its_streams() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_a_rewind_moves_a_position_back_and_not_behind_a_trim() {
-    let s = server().await;
+    let s = plain().await;
     let ids = ten(&s).await;
     let position = s.store.position(NAME, streams());
     position.register(ids[1]).await.unwrap();
@@ -167,7 +167,7 @@ async fn a_position_that_is_removed_or_lost_is_never_registered_by_a_commit() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_a_position_is_refused_with_what_to_change() {
-    let s = server().await;
+    let s = plain().await;
     let invalid = |position: Position| async move {
         let error = position.register(Id::ZERO).await.unwrap_err();
         assert_eq!(*error.kind(), PositionErrorKind::Invalid, "{error}");
@@ -182,7 +182,7 @@ async fn what_cannot_be_a_position_is_refused_with_what_to_change() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_position_that_cannot_be_read_ends_the_trim() {
-    let s = server().await;
+    let s = plain().await;
     ten(&s).await;
     let seen = preview(&s.store).await;
     let _: i64 = s.command(&["HSET", "eventstore:positions", "foreign account_created", "soon"]).await;
