@@ -123,6 +123,15 @@ pub enum Command {
         after_help = "A restored backup, or a replica that became the master without the last events, leaves a group\nahead of its log: it halts, is not ready and says so. Find out what the world outside was told of\nthe events that are lost; then the group goes on with those that are appended from now on.\n\nExample:\n  eventstore accept audit"
     )]
     Accept(Accept),
+    /// Positions that readers outside the store have registered, and removing one that is no longer used
+    #[command(
+        after_help = "Example:\n  eventstore positions\n  eventstore positions remove sqlite-balances --dry-run"
+    )]
+    Positions {
+        /// What to do with them; without it they are listed
+        #[command(subcommand)]
+        command: Option<Positions>,
+    },
     /// Remove the beginning of the log that nobody needs any more
     #[command(
         after_help = "Says what can go and who holds back the rest, and asks before it removes anything. The last\nstate of each entity is kept.\n\nExample:\n  eventstore trim --dry-run\n  eventstore trim --before 30d --dry-run"
@@ -262,6 +271,40 @@ pub struct Which {
     /// Those of an entity (`account/42`) or another ordering key
     #[arg(long)]
     pub key: Option<String>,
+}
+
+/// Looking at registered positions, and removing one.
+#[derive(Debug, Subcommand)]
+pub enum Positions {
+    /// Where each registered position is, and the oldest entry that a trim keeps for it
+    #[command(
+        after_help = "Example:\n  eventstore positions list\n  eventstore positions list sqlite-balances"
+    )]
+    List {
+        /// This position only
+        name: Option<String>,
+    },
+    /// Remove a position whose reader is gone, so that it holds back no trim any more
+    #[command(
+        after_help = "Shows the position and asks before it removes it. A position that moves meanwhile is in use\nand stays.\n\nExample:\n  eventstore positions remove sqlite-balances --dry-run\n  eventstore positions remove sqlite-balances --stream account_opened --yes"
+    )]
+    Remove(RemovePosition),
+}
+
+/// Which position is removed.
+#[derive(Debug, ClapArgs)]
+pub struct RemovePosition {
+    /// The position's name
+    pub name: String,
+    /// From these streams only
+    #[arg(long, value_parser = stream, value_name = "STREAM")]
+    pub stream: Vec<StreamName>,
+    /// Say what would be removed, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask
+    #[arg(long, conflicts_with = "dry_run")]
+    pub yes: bool,
 }
 
 /// Which group goes on.

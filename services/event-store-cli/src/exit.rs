@@ -1,6 +1,8 @@
 //! How the program ends. The codes are part of its interface: scripts match on them.
 
-use event_store::{AppendError, AppendErrorKind, ConnectError, ReadError, ReadErrorKind};
+use event_store::{
+    AppendError, AppendErrorKind, ConnectError, PositionError, PositionErrorKind, ReadError, ReadErrorKind,
+};
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
@@ -11,7 +13,7 @@ Exit codes:
   1  something is wrong: doctor has a warning or worse, verify found a difference
   2  the command line is not understood, or an answer is needed and nobody is there to give it
   3  the server cannot be reached, or is unfit for the store
-  4  what was named (an entity, a group, a dead letter) is not there
+  4  what was named (an entity, a group, a dead letter, a position) is not there
   5  it failed on the way; what was printed before holds";
 
 /// A command that did what it was asked for.
@@ -62,6 +64,15 @@ impl From<AppendError> for Failure {
     fn from(e: AppendError) -> Self {
         match e.kind() {
             AppendErrorKind::Unavailable => Self::Server(e.to_string()),
+            _ => Self::Failed(e.to_string()),
+        }
+    }
+}
+
+impl From<PositionError> for Failure {
+    fn from(e: PositionError) -> Self {
+        match e.kind() {
+            PositionErrorKind::Unavailable => Self::Server(e.to_string()),
             _ => Self::Failed(e.to_string()),
         }
     }

@@ -4,13 +4,13 @@
 mod support;
 
 use event_store::testing::Cluster;
-use event_store::{Config, EventStore, Kind, Layout, NewEvent};
+use event_store::{Config, EventStore, Id, Kind, Layout, NewEvent};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
 use std::io::{BufReader, Read as _};
 use std::process::{Child, Stdio};
-use support::{Filled, ended, filled, program, put, run};
+use support::{Filled, ended, filled, program, put, run, streams};
 
 /// The columns of each line, blanks between them.
 fn cells(table: &str) -> Vec<Vec<&str>> {
@@ -199,6 +199,7 @@ async fn on_a_redis_cluster_the_streams_of_all_masters_are_found_and_followed() 
 async fn every_example_in_the_help_runs() {
     let s = filled().await;
     let letter = s.run(&["dead", "list", "audit", "--json"]).json()[0]["letter"].as_str().unwrap().to_owned();
+    s.store.position("sqlite-balances", streams()).register(Id::ZERO).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let mut examples = Vec::new();
     let commands: &[&[&str]] = &[
@@ -212,6 +213,9 @@ async fn every_example_in_the_help_runs() {
         &["dead", "list"],
         &["dead", "show"],
         &["dead", "replay"],
+        &["positions"],
+        &["positions", "list"],
+        &["positions", "remove"],
         &["trim"],
         &["export"],
         &["import"],

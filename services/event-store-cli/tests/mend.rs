@@ -4,7 +4,7 @@
 mod support;
 
 use event_store::testing::{Line, Proxy, Redis, free_port};
-use event_store::{CancellationToken, Subscription};
+use event_store::{CancellationToken, Id, Subscription};
 use std::process::Stdio;
 use std::time::Duration;
 use support::{Auditor, eventually, filled, program, put, run, streams};
@@ -169,6 +169,35 @@ async fn a_trim_is_shown_first_and_goes_no_further_than_the_group_that_is_behind
     assert_eq!(s.run(&["verify"]).code, 0, "every state is still there");
     let left = s.run(&["entity", "7", "--kind", "account"]);
     assert!(left.out.contains(" account/7 v") && left.code == 0, "{left:?}");
+}
+
+#[tokio::test]
+async fn a_position_is_shown_as_what_holds_back_a_trim_and_removed_after_a_preview() {
+    let s = filled().await;
+    assert_eq!(s.run(&["positions", "--json"]).json(), serde_json::json!([]));
+    s.store.position("sqlite-balances", streams()).register(Id::ZERO).await.unwrap();
+    let list = s.run(&["positions", "--json"]).json();
+    let opened = &list[0]["streams"][2];
+    assert_eq!((&list[0]["name"], &opened["stream"]), (&"sqlite-balances".into(), &"account_opened".into()));
+    assert_eq!((&opened["position"], opened["next"].is_string()), (&"0-0".into(), true));
+    assert!(opened["behind_ms"].is_u64() && opened["idle_ms"].is_u64(), "{opened}");
+    let table = s.run(&["positions"]).ok();
+    assert!(table.contains("OLDEST KEPT") && table.contains(" ago"), "{table}");
+    let preview = s.run(&["trim", "--dry-run"]).ok();
+    assert!(preview.contains("position sqlite-balances (moved "), "{preview}");
+
+    let remove = ["positions", "remove", "sqlite-balances"];
+    let unasked = s.run(&remove);
+    assert!(unasked.code == 2 && unasked.out.contains("account_opened"), "{unasked:?}");
+    assert_eq!(s.run(&[&remove[..], &["--dry-run", "--json"]].concat()).json()["removed"], false);
+    assert_eq!(s.run(&["positions", "remove", "sqlite", "--yes"]).code, 4);
+    assert_eq!(s.run(&[&remove[..], &["--stream", "note_written", "--yes"]].concat()).code, 4);
+    s.run(&[&remove[..], &["--stream", "account_opened", "--yes"]].concat()).ok();
+    let left = s.run(&["positions", "list", "sqlite-balances", "--json"]).json();
+    assert_eq!(left[0]["streams"].as_array().unwrap().len(), 2);
+    assert_eq!(s.run(&[&remove[..], &["--yes", "--json"]].concat()).json()["removed"], true);
+    assert_eq!(s.run(&["positions", "list", "sqlite-balances"]).code, 4);
+    assert!(!s.run(&["trim", "--dry-run"]).ok().contains("sqlite-balances"));
 }
 
 #[tokio::test]

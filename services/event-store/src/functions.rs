@@ -26,6 +26,7 @@ static SOURCE: LazyLock<Source> = LazyLock::new(|| {
         include_str!("functions/park.lua"),
         include_str!("functions/upkeep.lua"),
         include_str!("functions/project.lua"),
+        include_str!("functions/position.lua"),
         include_str!("functions/trim.lua"),
         include_str!("functions/rebuild.lua"),
         include_str!("functions/import.lua"),

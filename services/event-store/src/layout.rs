@@ -146,6 +146,18 @@ impl Layout {
         "eventstore:groups"
     }
 
+    /// Positions that readers have registered: `<name> <stream>` → `<id> <ms>`. They hold back a trim.
+    pub(crate) fn registered_positions(self, family: &str) -> String {
+        format!("{}positions", self.own(family))
+    }
+
+    /// The families of streams on which a position was ever registered; in the tagged layout only, where each family
+    /// has a key of its own.
+    #[expect(clippy::unused_self, reason = "every key is made by a layout")]
+    pub(crate) fn position_families(self) -> &'static str {
+        "eventstore:position-families"
+    }
+
     /// The last events of entities that a trim took from a stream.
     pub(crate) fn kept(self, stream: &StreamName) -> String {
         format!("{}kept:{stream}", self.own(&stream.family))
@@ -196,6 +208,7 @@ mod tests {
             l.seen("inventory", 7),
             l.settings("inventory"),
             l.positions("inventory", "g"),
+            l.registered_positions("inventory"),
         ] {
             assert!(key.contains("{inventory}"), "{key}");
         }
@@ -212,6 +225,7 @@ mod tests {
         Record(String),
         Seen(u64),
         Clock,
+        RegisteredPositions,
         Group(String, &'static str),
         Projection(String, u32, String),
     }
@@ -229,6 +243,7 @@ mod tests {
                 Self::Record(key) => layout.record("a", key),
                 Self::Seen(bucket) => layout.seen("a", *bucket),
                 Self::Clock => layout.clock("a"),
+                Self::RegisteredPositions => layout.registered_positions("a"),
                 Self::Group(group, what) => layout.group("a", group, what),
                 Self::Projection(name, version, local) => layout.projection(name, *version, local),
             }
@@ -263,6 +278,7 @@ mod tests {
             id().prop_map(Thing::Record),
             (0..4096_u64).prop_map(Thing::Seen),
             Just(Thing::Clock),
+            Just(Thing::RegisteredPositions),
             (id(), what).prop_map(|(g, w)| Thing::Group(g, w)),
             (kind(), 1..3_u32, name()).prop_map(|(n, v, l)| Thing::Projection(n, v, l)),
         ]

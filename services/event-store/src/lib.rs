@@ -31,6 +31,7 @@ mod lanes;
 mod layout;
 mod metrics;
 mod order;
+mod position;
 mod projection;
 mod record;
 mod replay;
@@ -64,6 +65,7 @@ pub use id::{Id, ParseIdError};
 pub use kind::{Kind, StreamName};
 pub use layout::Layout;
 pub use metrics::Metrics;
+pub use position::{Position, PositionError, PositionErrorKind, PositionState, StreamPosition};
 pub use projection::{Projection, ProjectionState, Projector, Removal, View, Write};
 pub use replay::{Replay, Replayed};
 pub use retention::{

@@ -78,6 +78,12 @@ impl EventStore {
         })
     }
 
+    /// The server's time: milliseconds since the Unix epoch.
+    pub(crate) async fn server_ms(&self) -> Result<u64, ReadError> {
+        let (seconds, micros): (u64, u64) = redis::cmd("TIME").query_async(&mut self.connection()).await?;
+        Ok(seconds * 1_000 + micros / 1_000)
+    }
+
     /// How its keys are named.
     #[must_use]
     pub fn layout(&self) -> Layout {

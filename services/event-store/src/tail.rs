@@ -58,8 +58,9 @@ impl EventStore {
     /// [head](Self::head) for what is new from now on. In the tagged layout the streams must be of
     /// one family.
     ///
-    /// A tail is not known to the server: a trim does not wait for it. One whose next events were trimmed says so
-    /// ([`ReadErrorKind::Trimmed`]) and never passes over them.
+    /// A tail is not known to the server: a trim keeps nothing for it, unless a [position](Self::position) is registered
+    /// for its reader. A tail whose next events were trimmed says so ([`ReadErrorKind::Trimmed`]) and never passes over
+    /// them.
     #[must_use]
     pub fn tail(&self, streams: Vec<StreamName>, after: Id) -> Tail {
         self.tail_from(streams.into_iter().map(|stream| (stream, after)))

@@ -13,11 +13,15 @@ use support::{ACCOUNT, Recorder, Seen, eventually, plain, put};
 /// Runs an example and answers what it printed. `cargo test` builds the examples too, unless it is
 /// told to build a single test.
 async fn run(example: &str, url: &str, args: &[&str]) -> String {
+    run_with(example, url, args, &[]).await
+}
+
+async fn run_with(example: &str, url: &str, args: &[&str], envs: &[(&str, &str)]) -> String {
     let folder: PathBuf = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().into();
     let program = folder.join("examples").join(example);
     assert!(program.exists(), "build the examples first: cargo build -p event-store --examples");
     let mut command = Command::new(program);
-    command.env("REDIS_URL", url).args(args);
+    command.env("REDIS_URL", url).args(args).envs(envs.iter().copied());
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     assert!(output.status.success(), "{example}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
@@ -58,6 +62,22 @@ async fn the_projection_shows_what_was_just_written() {
     let printed = run("projection", &s.redis.single().url(), &[]).await;
     let (ada, bob) = (printed.find("ada-").unwrap(), printed.find("bob-").unwrap());
     assert!(ada < bob && !printed.contains("eve-"), "{printed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_projection_in_its_own_database_continues_after_a_trim() {
+    let s = plain().await;
+    let folder = tempfile::tempdir().unwrap();
+    let database = folder.path().join("balances.json");
+    for cents in ["{\"ada\": 100}", "{\"ada\": 200}"] {
+        let envs = [("DATABASE", database.to_str().unwrap())];
+        let printed = run_with("own_database", &s.redis.single().url(), &[], &envs).await;
+        assert!(printed.contains(cents), "{printed}");
+        let streams = s.store.streams().await.unwrap();
+        s.store.retention(streams).preview().await.unwrap().execute().await.unwrap();
+    }
+    let left: u64 = s.command(&["XLEN", "events:account_deposited"]).await;
+    assert_eq!(left, 1, "what was committed can go, and the last entry stays");
 }
 
 #[tokio::test(flavor = "multi_thread")]

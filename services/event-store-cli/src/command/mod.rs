@@ -6,6 +6,7 @@ mod doctor;
 mod groups;
 mod log;
 mod pending;
+mod positions;
 mod settings;
 mod streams;
 mod tail;
@@ -29,6 +30,7 @@ pub async fn run(server: &Server, command: Command, out: &mut Out) -> Result<Don
         Command::Tail(tail) => tail::run(server, tail, out).await,
         Command::Entity { id, kind, full } => log::entity(server, &id, kind.as_deref(), full, out).await,
         Command::Dead(dead) => dead::run(server, dead, out).await,
+        Command::Positions { command } => positions::run(server, command, out).await,
         Command::Accept(args) => accept::run(server, &args, out).await,
         Command::Trim(args) => trim::run(server, &args, out).await,
         Command::Export { file } => transfer::export(server, &file, out).await,

@@ -5,6 +5,7 @@ use crate::args::{Server, Trim};
 use crate::connect;
 use crate::exit::{Done, Failure};
 use crate::output::{Column, Out, any};
+use crate::when::span;
 use event_store::{HeldBy, Holder, Preview, StreamPreview, Trimmed, Unread};
 use serde_json::{Value, json};
 
@@ -85,6 +86,9 @@ fn held_by(holder: &Holder) -> String {
         HeldBy::DeadLetter { group } => format!("group {group} (dead letter)"),
         HeldBy::LostGroup { group } => format!("group {group} (lost, goes on at its cursor)"),
         HeldBy::Projection { name, version } => format!("projection {name} v{version}"),
+        HeldBy::Position { name, idle_ms } => {
+            format!("position {name} (moved {} ago; eventstore positions)", span(*idle_ms))
+        }
         HeldBy::Unread => "nobody reads it (--unread trims it)".to_owned(),
         HeldBy::Asked => "--before".to_owned(),
         HeldBy::LastEntry => "the last entry stays always".to_owned(),

@@ -154,7 +154,7 @@ fn memory(f: &mut Findings<'_>, info: &Info, access: Access) {
                 Severity::Warn,
                 "maxmemory",
                 format!("{} of {} MiB of memory are used; when it is full every append is refused", used >> 20, max >> 20),
-                "trim the log below the groups' positions (`eventstore trim --dry-run` shows what), or raise maxmemory",
+                "trim the log (`eventstore trim --dry-run` shows what can go, and which groups and positions hold back the rest; `eventstore positions remove` removes a forgotten position), or raise maxmemory",
             );
         }
     }

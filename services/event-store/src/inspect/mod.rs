@@ -145,9 +145,7 @@ impl Inspector {
     /// The groups that read these streams, by name. It needs the right to read what every one of them keeps; who
     /// has that for one group only asks [`Inspector::parked`].
     pub async fn groups(&self, streams: &[StreamName]) -> Result<Vec<Group>, ReadError> {
-        let (seconds, micros): (u64, u64) =
-            redis::cmd("TIME").query_async(&mut self.store.connection()).await?;
-        let now = seconds * 1_000 + micros / 1_000;
+        let now = self.store.server_ms().await?;
         let mut found: BTreeMap<String, Vec<GroupInfo>> = BTreeMap::new();
         for stream in streams {
             for group in groups::of(&self.store, stream).await? {

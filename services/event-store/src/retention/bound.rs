@@ -55,6 +55,14 @@ pub enum HeldBy {
         /// Its version.
         version: u32,
     },
+    /// A reader with a registered position has not processed them yet (see
+    /// [`EventStore::position`](crate::EventStore::position)).
+    Position {
+        /// The position's name.
+        name: String,
+        /// Milliseconds since it last moved on this stream, by the server's clock.
+        idle_ms: u64,
+    },
     /// Nobody reads the stream, and that is no reason to trim it ([`Unread::Keep`]).
     Unread,
     /// The trim was asked to end here ([`super::Retention::before`]).

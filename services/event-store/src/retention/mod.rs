@@ -2,7 +2,7 @@
 //!
 //! A trim goes up to the first entry that somebody still needs: a group (delivered to it, pending,
 //! or a dead letter of it), a group that the server has lost but whose cursor is remembered, a
-//! projection. Of each entity whose last event goes, that event is kept beside the stream, so the
+//! projection, a registered position. Of each entity whose last event goes, that event is kept beside the stream, so the
 //! state of every entity stays and can be built again. Never part of an append, never without a
 //! preview, never by length.
 
@@ -14,7 +14,7 @@ pub use run::Trimmed;
 
 use crate::entry::{self, RawEntry};
 use crate::error::{AppendError, AppendErrorKind, ReadError, ReadErrorKind};
-use crate::{EventStore, Id, StreamName, groups};
+use crate::{EventStore, Id, StreamName, groups, position};
 use redis::Value;
 
 /// A trim that did not happen, or only in part: what it did is whole, run it again.
@@ -33,6 +33,12 @@ pub enum TrimErrorKind {
     Held {
         /// The group.
         group: String,
+    },
+    /// Since the preview this position was registered, or moved back, where it needs entries that would have gone:
+    /// preview again.
+    HeldByPosition {
+        /// The position's name.
+        name: String,
     },
     /// An entity's cache is behind the log, so that its last event cannot be told: rebuild first.
     Damaged {
@@ -126,7 +132,7 @@ impl Retention {
         self
     }
 
-    /// What to do with streams that neither a group nor a projection reads; default
+    /// What to do with streams that no group, projection or registered position reads; default
     /// [`Unread::Keep`].
     pub fn unread(mut self, unread: Unread) -> Self {
         self.unread = unread;
@@ -141,6 +147,9 @@ impl Retention {
             .await
             .map_err(ReadError::from)?;
         let projections = self.store.projections().await?;
+        let families = self.streams.iter().map(StreamName::family);
+        let positions = position::stored(&self.store, families).await?;
+        let now = self.store.server_ms().await?;
         let mut streams = Vec::with_capacity(self.streams.len());
         for stream in &self.streams {
             let mut holders = self.readers(stream, &groups).await?;
@@ -150,6 +159,10 @@ impl Retention {
                     let by = HeldBy::Projection { name: p.name.clone(), version: p.version };
                     holders.push(Holder { needs_from: position.next(), by });
                 }
+            }
+            for p in positions.iter().filter(|p| p.stream == *stream) {
+                let by = HeldBy::Position { name: p.name.clone(), idle_ms: now.saturating_sub(p.moved_ms) };
+                holders.push(Holder { needs_from: p.position.next(), by });
             }
             streams.push(self.stream(stream, holders).await?);
         }

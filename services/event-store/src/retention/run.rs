@@ -77,7 +77,9 @@ async fn trim(
         let entries = page(store, &key, Id::ZERO, keeps_from).await?;
         let Some(last) = entries.last().map(|e| e.id) else { return Ok(()) };
         let stays = if entries.len() < PAGE { keeps_from } else { last.next() };
-        let mut keys = vec![key.clone(), layout.kept(stream), layout.trimmed(stream.family())];
+        let family = stream.family();
+        let (marks, positions) = (layout.trimmed(family), layout.registered_positions(family));
+        let mut keys = vec![key.clone(), layout.kept(stream), marks, positions];
         let mut args = vec![stream.to_string(), stays.to_string(), last.to_string()];
         add_events(store, stream, &entries, &mut keys, &mut args);
         let words = store.call_until_answered("trim", &keys[..], &args[..]).await?;
@@ -92,6 +94,12 @@ async fn trim(
                 let group = word(1).to_owned();
                 let message = format!("group {group} needs entries of {stream} up to {last} again");
                 return Err(TrimError::new(TrimErrorKind::Held { group }, message));
+            }
+            "position" => {
+                let name = word(1).to_owned();
+                let message =
+                    format!("position {name} needs entries of {stream} up to {last}: preview again");
+                return Err(TrimError::new(TrimErrorKind::HeldByPosition { name }, message));
             }
             "damaged" => {
                 let id = word(1).parse().unwrap_or(Id::ZERO);
