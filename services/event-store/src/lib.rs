@@ -71,7 +71,7 @@ pub use retention::{
 pub use store::EventStore;
 pub use subscription::{
     Accepted, Consumer, GroupState, Handler, Observation, Outcome, Standstill, Start, Subscription,
-    SubscriptionError, SubscriptionErrorKind,
+    SubscriptionError, SubscriptionErrorKind, UnreadStream,
 };
 pub use tail::Tail;
 pub use tokio_util::sync::CancellationToken;

@@ -3,6 +3,8 @@
 //! Decodes what it reads, so that the driver need not. Never acknowledges.
 
 use super::item::{self, Entries};
+use super::register;
+use super::streams::StreamList;
 use super::{Subscription, SubscriptionError, upkeep};
 use crate::entry::{self, RawEntry};
 use crate::error::ReadError;
@@ -65,6 +67,8 @@ pub(super) enum Read {
         entries: Vec<(usize, Entries)>,
         /// Per stream: up to here the group may deliver again what is finished.
         again: Vec<Id>,
+        /// The streams that the group reads.
+        streams: StreamList,
     },
     /// The log went back in time.
     Halted(SubscriptionError),
@@ -188,6 +192,8 @@ impl Reader {
             .arg(&self.subscription.group)
             .exec_async(&mut self.store.connection())
             .await?;
+        // Before the first entry is read: who reads a stream of the group waits for what this consumer is given.
+        let streams = register::register(&self.store, &self.subscription, &self.cursors).await?;
         let mut again = Vec::new();
         for (number, seen) in seen.iter().enumerate() {
             match self.join(number, *seen).await? {
@@ -201,7 +207,7 @@ impl Reader {
             entries.push((number, item::decoded(raw, number, &self.subscription.streams)));
         }
         self.waker.client_id.store(id, Ordering::Relaxed);
-        Ok((Some(connection), Read::Pending { entries, again }))
+        Ok((Some(connection), Read::Pending { entries, again, streams }))
     }
 
     /// A group that is lost goes on at its durable cursor, a new one begins where it is asked to.
