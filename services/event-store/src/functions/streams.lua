@@ -13,14 +13,18 @@ local function now_ms()
   return tonumber(time[1]) * 1000 + floor(tonumber(time[2]) / 1000)
 end
 
--- The list, in its order, and whether the group has a living consumer.
+-- The list, in its order, whether the group has a living consumer, and whether the list differs from the stored one: a
+-- heartbeat that is still to come was stored before the server's clock was set back, and counts as one of now.
 local function streams_of(cursors, now)
-  local list, is_alive = {}, false
+  local list, is_alive, is_changed = {}, false, false
   for name, open, read, untill in gmatch(run('HGET', cursors, '@') or '', '(%S+) (%d+) (%d+) (%d+)') do
     local stream = { name = name, open = tonumber(open), read = tonumber(read), untill = tonumber(untill) }
+    if stream.read > now then
+      stream.read, stream.untill, is_changed = now, now + stream.untill - stream.read, true
+    end
     list[#list + 1], is_alive = stream, is_alive or stream.untill >= now
   end
-  return list, is_alive
+  return list, is_alive, is_changed
 end
 
 -- The list as an answer.
@@ -48,8 +52,8 @@ end
 -- server's time (ms) and the list: name, open, read and until of each stream.
 register('@LIB@_streams', function(keys, args)
   local now, alive, lease = now_ms(), tonumber(args[1]), tonumber(args[2])
-  local list, is_group_alive = streams_of(keys[1], now)
-  local by_name, is_changed = {}, false
+  local list, is_group_alive, is_changed = streams_of(keys[1], now)
+  local by_name = {}
   for _, stream in ipairs(list) do by_name[stream.name] = stream end
   for i = 3, #args do
     local stream = by_name[args[i]]

@@ -106,6 +106,9 @@ pub struct PendingEntry {
     pub deliveries: u64,
 }
 
+/// What a group keeps of a stream: the cursor, the mark of progress, and the list of streams that are read.
+type Kept = (Option<String>, Option<String>, Option<String>);
+
 /// Looks at a store. Cheap to make.
 #[derive(Clone, Debug)]
 pub struct Inspector {
@@ -151,13 +154,11 @@ impl Inspector {
         let (seconds, micros): (u64, u64) =
             redis::cmd("TIME").query_async(&mut self.store.connection()).await?;
         let now = seconds * 1_000 + micros / 1_000;
-        /// The cursor, the mark of progress, and the list of streams that are read.
-        type Looked = (Option<String>, Option<String>, Option<String>);
         let mut found: BTreeMap<String, Vec<GroupInfo>> = BTreeMap::new();
         for stream in streams {
             for group in groups::of(&self.store, stream).await? {
                 let cursors = self.store.layout().cursors(stream.family(), &group.name);
-                let (cursor, mark, list): Looked = redis::cmd("HMGET")
+                let (cursor, mark, list): Kept = redis::cmd("HMGET")
                     .arg(cursors)
                     .arg(stream.to_string())
                     .arg(format!("~{stream}"))

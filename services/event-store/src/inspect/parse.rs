@@ -43,7 +43,8 @@ pub(super) fn quiet(mark: &str, now: u64) -> Option<u64> {
 /// `<name> <open> <read> <until>`. `None` while it counts as read.
 pub(super) fn unread(list: &str, stream: &StreamName, now: u64) -> Option<u64> {
     let name = stream.to_string();
-    let mut words = list.lines().find_map(|line| line.strip_prefix(&name)?.strip_prefix(' '))?.split(' ').skip(1);
+    let mut words =
+        list.lines().find_map(|line| line.strip_prefix(&name)?.strip_prefix(' '))?.split(' ').skip(1);
     let (read, until): (u64, u64) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
     (until < now).then(|| now.saturating_sub(read))
 }

@@ -40,7 +40,7 @@ impl<H: Handler> Driver<H> {
             self.learn_streams(list);
         }
         if let Some(unread) = found.unread {
-            self.report_unread(unread);
+            self.report_unread(&unread);
         }
         if let Some(e) = found.error {
             // What is pending may have changed meanwhile: the pending list tells.
@@ -95,14 +95,14 @@ impl<H: Handler> Driver<H> {
     }
 
     /// Logs each stream once.
-    fn report_unread(&self, unread: Vec<UnreadStream>) {
+    fn report_unread(&self, unread: &[UnreadStream]) {
         let group = &self.subscription.group;
-        let before = self.observation.set_unread(unread.clone());
+        let before = self.observation.set_unread(unread.to_vec());
         let has = |list: &[UnreadStream], one: &UnreadStream| list.iter().any(|it| it.stream == one.stream);
         for one in unread.iter().filter(|one| !has(&before, one)) {
             warn!(group, stream = %one.stream, "{one}");
         }
-        for one in before.iter().filter(|one| !has(&unread, one)) {
+        for one in before.iter().filter(|one| !has(unread, one)) {
             info!(group, stream = %one.stream, "no unread entries of the group wait in this stream any more");
         }
     }

@@ -192,8 +192,6 @@ impl Reader {
             .arg(&self.subscription.group)
             .exec_async(&mut self.store.connection())
             .await?;
-        // Before the first entry is read: who reads a stream of the group waits for what this consumer is given.
-        let streams = register::register(&self.store, &self.subscription, &self.cursors).await?;
         let mut again = Vec::new();
         for (number, seen) in seen.iter().enumerate() {
             match self.join(number, *seen).await? {
@@ -206,6 +204,8 @@ impl Reader {
             let raw = self.read_pending(&mut connection, number).await?;
             entries.push((number, item::decoded(raw, number, &self.subscription.streams)));
         }
+        // Last, so that a consumer that cannot read a stream holds nobody up, and before its first entry is handed out.
+        let streams = register::register(&self.store, &self.subscription, &self.cursors).await?;
         self.waker.client_id.store(id, Ordering::Relaxed);
         Ok((Some(connection), Read::Pending { entries, again, streams }))
     }

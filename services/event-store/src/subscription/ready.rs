@@ -38,8 +38,12 @@ pub(super) async fn ask(group: &Group, events: &Asked) -> Result<Answer, redis::
         let mut before = |before: &Before, stream: &StreamName, key: usize| {
             args.extend([field(keys[before.key], stream).concat(), key_of(key), before.id.to_string()]);
         };
-        item.before.iter().for_each(|b| before(b, &subscription.streams[b.stream], b.stream));
-        others.iter().for_each(|b| before(b, &group.others[b.stream].stream, group.keys.len() + b.stream));
+        for one in &item.before {
+            before(one, &subscription.streams[one.stream], one.stream);
+        }
+        for one in &others {
+            before(one, &group.others[one.stream].stream, group.keys.len() + one.stream);
+        }
     }
     let words = entry::words(functions::call(&mut group.store.connection(), "ready", &keys, &args).await?);
     let unexpected = |text| redis::RedisError::from((redis::ErrorKind::UnexpectedReturnType, text));

@@ -64,3 +64,27 @@ async fn is_read_by_an_older_program(
     let consumers = store.inspect().consumers(stream, &subscription.group).await.unwrap_or_default();
     consumers.iter().any(|consumer| Duration::from_millis(consumer.idle_ms) < recent)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Config, Kind, testing};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_stream_stops_counting_as_read_also_after_the_servers_clock_was_set_back() {
+        let redis = testing::Redis::start();
+        let store = EventStore::connect(Config::new(redis.url())).await.unwrap();
+        let stored = "account_closed 9000000000000 9000000000000 9000000000300";
+        let mut set = redis::cmd("HSET");
+        set.arg("cursors").arg("@").arg(stored).exec_async(&mut store.connection()).await.unwrap();
+        let subscription =
+            Subscription::new("group", "one").streams([Kind::new("account").stream("updated")]);
+        let list = register(&store, &subscription, "cursors").await.unwrap();
+        assert_eq!(list.unread().count(), 0, "as if its last heartbeat were one of now");
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while register(&store, &subscription, "cursors").await.unwrap().unread().count() == 0 {
+            assert!(Instant::now() < deadline, "it counts as read for ever");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}

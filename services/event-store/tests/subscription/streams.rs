@@ -90,11 +90,13 @@ async fn a_release_that_adds_a_stream_rolls_out_and_back_in_order_and_holds_noth
     for n in 0..3 {
         consumers.push(run(&s.store, new(&format!("new-{n}")), recorder(&seen)));
         let before = handled_of_the_new_stream(&seen);
-        eventually("the new stream is handled", || async { handled_of_the_new_stream(&seen) > before + 10 }).await;
+        eventually("the new stream is handled", || async { handled_of_the_new_stream(&seen) > before + 10 })
+            .await;
         consumers.remove(0).stop().await;
     }
     let before = handled_of_the_new_stream(&seen);
-    eventually("the new release is at work", || async { handled_of_the_new_stream(&seen) > before + 30 }).await;
+    eventually("the new release is at work", || async { handled_of_the_new_stream(&seen) > before + 30 })
+        .await;
 
     let mut observed = None;
     for n in 0..3 {
@@ -176,7 +178,8 @@ async fn one_of_each(s: &Server, seen: &Seen, closing: &Arc<Mutex<Closing>>) -> 
     eventually("the new release is at work", || async { count(seen) == 1 }).await;
     let second = run(&s.store, old("old"), recorder(seen));
     eventually("the old one, too", || async {
-        s.command::<Vec<redis::Value>>(&["XINFO", "CONSUMERS", "events:account_updated", "group"]).await.len() == 2
+        s.command::<Vec<redis::Value>>(&["XINFO", "CONSUMERS", "events:account_updated", "group"]).await.len()
+            == 2
     })
     .await;
     s.store.append(vec![put("closed", "x", 0)]).await.unwrap();
@@ -205,7 +208,8 @@ async fn who_does_not_read_a_stream_of_its_group_waits_for_its_events_and_parks_
     *closing.lock().unwrap() = Closing::Parks;
     let dead = s.store.dead_letters("group", "account");
     let letters = last - 1;
-    eventually("all that follow are parked behind it", || async { dead.count().await.unwrap() == letters }).await;
+    eventually("all that follow are parked behind it", || async { dead.count().await.unwrap() == letters })
+        .await;
     assert_eq!(versions(&seen, "x"), [1, 2]);
     *closing.lock().unwrap() = Closing::Passes;
     dead.replay(&Select::All).await.unwrap();
@@ -229,4 +233,27 @@ async fn what_waits_for_a_dead_consumers_stream_is_handled_when_that_no_longer_c
     eventually("version 2 is handled late", || async { versions(&seen, "x") == [1, 2, 3, 2] }).await;
     second.stop().await;
     third.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_cannot_read_its_new_stream_holds_nothing_up() {
+    let s = server().await;
+    let seen = Seen::default();
+    s.store.append(vec![put("created", "x", 0), put("closed", "x", 0)]).await.unwrap();
+    let _: redis::Value = s.command(&["RENAME", "events:account_closed", "events:account_aside"]).await;
+    let _: redis::Value = s.command(&["SET", "events:account_closed", "no stream"]).await;
+    let first = run(&s.store, old("old"), recorder(&seen));
+    let second = run(&s.store, new("new"), recorder(&seen));
+    let mut expected = vec![1];
+    // Longer than the pauses of several attempts to read.
+    let until = std::time::Instant::now() + Duration::from_millis(400);
+    while std::time::Instant::now() < until {
+        expected.push(s.store.append(vec![put("updated", "x", 0)]).await.unwrap()[0].version);
+        eventually("it is handled", || async { versions(&seen, "x") == expected }).await;
+    }
+    let _: redis::Value = s.command(&["DEL", "events:account_closed"]).await;
+    let _: redis::Value = s.command(&["RENAME", "events:account_aside", "events:account_closed"]).await;
+    eventually("version 2 is handled late", || async { versions(&seen, "x").last() == Some(&2) }).await;
+    first.stop().await;
+    second.stop().await;
 }
