@@ -65,7 +65,8 @@ impl Cluster {
         let replicates = format!("slave {id} ");
         for node in &self.nodes {
             wait("every node knows which master it replicates", || {
-                ask::<String>(node, cmd("CLUSTER").arg("NODES")).is_ok_and(|nodes| nodes.contains(&replicates))
+                ask::<String>(node, cmd("CLUSTER").arg("NODES"))
+                    .is_ok_and(|nodes| nodes.contains(&replicates))
             });
         }
         self.wait_until_ready();

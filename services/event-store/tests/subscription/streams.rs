@@ -3,7 +3,7 @@
 use super::*;
 use std::sync::Mutex;
 
-const ENTITIES: usize = 6;
+const ENTITIES: usize = 20;
 
 /// The old release reads these.
 fn old(consumer: &str) -> Subscription {
@@ -83,14 +83,14 @@ fn assert_order(seen: &Seen) {
 async fn a_release_that_adds_a_stream_rolls_out_and_back_in_order_and_holds_nothing_up() {
     let s = server().await;
     let seen = Seen::default();
-    let load = Load::start(&s.store, Duration::from_millis(20));
+    let load = Load::start(&s.store, Duration::from_millis(80));
     let mut consumers: Vec<Running> =
         (0..3).map(|n| run(&s.store, old(&format!("old-{n}")), recorder(&seen))).collect();
     eventually("the old release is at work", || async { count(&seen) > 20 }).await;
     for n in 0..3 {
         consumers.push(run(&s.store, new(&format!("new-{n}")), recorder(&seen)));
         let before = handled_of_the_new_stream(&seen);
-        eventually("the new stream is handled", || async { handled_of_the_new_stream(&seen) > before + 10 })
+        eventually("the new stream is handled", || async { handled_of_the_new_stream(&seen) > before + 6 })
             .await;
         consumers.remove(0).stop().await;
     }
@@ -106,9 +106,16 @@ async fn a_release_that_adds_a_stream_rolls_out_and_back_in_order_and_holds_noth
         let task = tokio::spawn(consumer.run(recorder(&seen), cancel.clone()));
         consumers.push(Running { task, cancel });
         eventually("it reads", || async { observed.as_ref().unwrap().ready() }).await;
-        consumers.remove(0).stop().await;
+        let new = consumers.remove(0);
+        // The last one dies with what it holds.
+        if n < 2 { new.stop().await } else { new.kill() }
     }
     let observed = observed.unwrap();
+    let mut appended = load.stop().await;
+    let batch = vec![put("closed", "e0", 0), put("updated", "e0", 0)];
+    for (event, action) in s.store.append(batch).await.unwrap().iter().zip(["closed", "updated"]) {
+        appended.push(("e0".to_owned(), event.version, action.to_owned()));
+    }
     eventually("it says which stream nobody reads", || async { !observed.unread_streams().is_empty() }).await;
     let unread = observed.unread_streams().remove(0);
     assert_eq!(unread.stream, ACCOUNT.stream("closed"));
@@ -117,27 +124,31 @@ async fn a_release_that_adds_a_stream_rolls_out_and_back_in_order_and_holds_noth
     let groups = s.store.inspect().groups(&[ACCOUNT.stream("updated"), unread.stream.clone()]).await.unwrap();
     assert!(groups[0].streams.iter().all(|it| it.unread_ms.is_some() == (it.stream == unread.stream)));
 
-    let appended = load.stop().await;
     let read = || appended.iter().filter(|(_, _, action)| action != "closed");
     eventually("nothing waits for the stream that nobody reads", || async { has_all(&seen, read()) }).await;
     for consumer in consumers {
         consumer.stop().await;
     }
     assert_order(&seen);
+
+    // Rolled out for good: what waited is handled late.
+    let last = run(&s.store, new("last"), recorder(&seen));
+    eventually("every event is handled", || async { has_all(&seen, appended.iter()) }).await;
+    last.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_consumer_whose_heartbeats_are_rare_keeps_the_order_from_the_first_event_of_a_stream_that_joins() {
     let s = server().await;
     let seen = Seen::default();
-    let load = Load::start(&s.store, Duration::from_millis(2));
+    let load = Load::start(&s.store, Duration::from_millis(5));
     let rare = old("old").claim_after(Duration::from_secs(30));
     let first = run(&s.store, rare, recorder(&seen));
     eventually("the old release is at work", || async { count(&seen) > 20 }).await;
     // The only reader of the other stream has handled every predecessor there itself: it hands out without a question.
     let joins = old("new").streams([ACCOUNT.stream("created"), ACCOUNT.stream("closed")]);
     let second = run(&s.store, joins, recorder(&seen));
-    eventually("the new stream is handled", || async { handled_of_the_new_stream(&seen) > 200 }).await;
+    eventually("the new stream is handled", || async { handled_of_the_new_stream(&seen) > 400 }).await;
     let appended = load.stop().await;
     eventually("every event is handled", || async { has_all(&seen, appended.iter()) }).await;
     first.stop().await;
@@ -221,21 +232,6 @@ async fn who_does_not_read_a_stream_of_its_group_waits_for_its_events_and_parks_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waits_for_a_dead_consumers_stream_is_handled_when_that_no_longer_counts_as_read() {
-    let s = server().await;
-    let (seen, closing) = (Seen::default(), Arc::new(Mutex::new(Closing::Waits)));
-    let (first, second) = one_of_each(&s, &seen, &closing).await;
-    eventually("version 2 is in hand", || async { versions(&seen, "x") == [1, 2] }).await;
-    first.kill();
-    s.store.append(vec![put("updated", "x", 3)]).await.unwrap();
-    eventually("version 3 is handled", || async { versions(&seen, "x") == [1, 2, 3] }).await;
-    let third = run(&s.store, new("third"), recorder(&seen));
-    eventually("version 2 is handled late", || async { versions(&seen, "x") == [1, 2, 3, 2] }).await;
-    second.stop().await;
-    third.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_consumer_that_cannot_read_its_new_stream_holds_nothing_up() {
     let s = server().await;
     let seen = Seen::default();
@@ -251,9 +247,6 @@ async fn a_consumer_that_cannot_read_its_new_stream_holds_nothing_up() {
         expected.push(s.store.append(vec![put("updated", "x", 0)]).await.unwrap()[0].version);
         eventually("it is handled", || async { versions(&seen, "x") == expected }).await;
     }
-    let _: redis::Value = s.command(&["DEL", "events:account_closed"]).await;
-    let _: redis::Value = s.command(&["RENAME", "events:account_aside", "events:account_closed"]).await;
-    eventually("version 2 is handled late", || async { versions(&seen, "x").last() == Some(&2) }).await;
     first.stop().await;
     second.stop().await;
 }
