@@ -161,6 +161,11 @@ impl App {
         self.look.group(self.name, observation.clone());
         let observed = observation.clone();
         self.readiness.warning(move || observed.standstill().map(|standstill| standstill.to_string()));
+        let observed = observation.clone();
+        self.readiness.warning(move || {
+            let unread: Vec<_> = observed.unread_streams().iter().map(ToString::to_string).collect();
+            (!unread.is_empty()).then(|| unread.join(". "))
+        });
         self.readiness.probe("subscription", move || {
             let answer = match observation.fault() {
                 Some(fault) => Err(fault.to_string()),

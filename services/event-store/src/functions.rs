@@ -22,6 +22,7 @@ static SOURCE: LazyLock<Source> = LazyLock::new(|| {
         include_str!("functions/settings.lua"),
         include_str!("functions/append.lua"),
         include_str!("functions/finish.lua"),
+        include_str!("functions/streams.lua"),
         include_str!("functions/ready.lua"),
         include_str!("functions/park.lua"),
         include_str!("functions/upkeep.lua"),

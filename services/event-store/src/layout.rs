@@ -109,7 +109,7 @@ impl Layout {
         self.group(family, group, "positions")
     }
 
-    /// Where a lost group is recreated, per stream.
+    /// Where a lost group is recreated, per stream, and which streams the group's consumers read.
     pub(crate) fn cursors(self, family: &str, group: &str) -> String {
         self.group(family, group, "cursors")
     }

@@ -75,7 +75,7 @@ pub use settings::{KindSettings, Settings, SettingsError};
 pub use store::EventStore;
 pub use subscription::{
     Accepted, Consumer, GroupState, Handler, Observation, Outcome, Standstill, Start, Subscription,
-    SubscriptionError, SubscriptionErrorKind,
+    SubscriptionError, SubscriptionErrorKind, UnreadStream,
 };
 pub use tail::Tail;
 pub use tokio_util::sync::CancellationToken;

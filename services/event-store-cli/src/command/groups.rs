@@ -90,6 +90,7 @@ fn table(groups: &[Group], out: &mut Out) -> Result<(), Failure> {
         Column::Number("PENDING"),
         Column::Number("LAG"),
         Column::Number("QUIET"),
+        Column::Number("UNREAD"),
         Column::Text("DELIVERED"),
         Column::Text("CURSOR"),
     ];
@@ -105,6 +106,7 @@ fn table(groups: &[Group], out: &mut Out) -> Result<(), Failure> {
                 s.pending.to_string(),
                 known(s.lag),
                 any(s.quiet_ms.map(span)),
+                any(s.unread_ms.map(span)),
                 s.last_delivered.to_string(),
                 any(s.cursor),
             ]

@@ -6,7 +6,8 @@
 --
 -- The cursors' hash holds by stream: 'NAME' the cursor, '=NAME' the last entry that was delivered,
 -- '!NAME' what halts the group, '+NAME' up to where a group that was lost may deliver again what is
--- finished, '~NAME' how much was finished and since when that is so; and for all streams '^' where the group began.
+-- finished, '~NAME' how much was finished and since when that is so; and for all streams '^' where the group began and
+-- '@' which streams its consumers read (streams.lua).
 
 -- The log had this entry and has it no more, though nobody trimmed or deleted it.
 local function is_missing(stream, id)

@@ -61,6 +61,9 @@ pub struct GroupInfo {
     /// For so long (ms) nothing of the stream was finished although entries are pending; `None` where none are, or where
     /// no consumer has looked yet.
     pub quiet_ms: Option<u64>,
+    /// For so long (ms) no consumer of the group has read the stream; `None` while one does, and where no consumer has
+    /// stored that it reads the stream (those of older versions do not).
+    pub unread_ms: Option<u64>,
 }
 
 /// A group with all streams that it reads.
@@ -102,6 +105,9 @@ pub struct PendingEntry {
     /// How often it was delivered.
     pub deliveries: u64,
 }
+
+/// What a group keeps of a stream: the cursor, the mark of progress, and the list of streams that are read.
+type Kept = (Option<String>, Option<String>, Option<String>);
 
 /// Looks at a store. Cheap to make.
 #[derive(Clone, Debug)]
@@ -150,14 +156,16 @@ impl Inspector {
         for stream in streams {
             for group in groups::of(&self.store, stream).await? {
                 let cursors = self.store.layout().cursors(stream.family(), &group.name);
-                let (cursor, mark): (Option<String>, Option<String>) = redis::cmd("HMGET")
+                let (cursor, mark, list): Kept = redis::cmd("HMGET")
                     .arg(cursors)
                     .arg(stream.to_string())
                     .arg(format!("~{stream}"))
+                    .arg("@")
                     .query_async(&mut self.store.connection())
                     .await?;
                 let mut info = parse::group(stream, &group, cursor.and_then(|c| c.parse().ok()));
                 info.quiet_ms = mark.filter(|_| info.pending > 0).and_then(|mark| parse::quiet(&mark, now));
+                info.unread_ms = list.and_then(|list| parse::unread(&list, stream, now));
                 found.entry(group.name).or_default().push(info);
             }
         }

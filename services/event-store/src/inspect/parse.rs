@@ -30,12 +30,23 @@ pub(super) fn group(stream: &StreamName, group: &ServerGroup, cursor: Option<Id>
         last_delivered: group.last_delivered,
         cursor,
         quiet_ms: None,
+        unread_ms: None,
     }
 }
 
 /// The time since a mark of progress, `<what was finished> <ms>`, in ms.
 pub(super) fn quiet(mark: &str, now: u64) -> Option<u64> {
     Some(now.saturating_sub(mark.rsplit_once(' ')?.1.parse().ok()?))
+}
+
+/// The time in ms since a stream was read, by the list of streams that the group's consumers read: of each
+/// `<name> <open> <read> <until>`. `None` while it counts as read.
+pub(super) fn unread(list: &str, stream: &StreamName, now: u64) -> Option<u64> {
+    let name = stream.to_string();
+    let mut words =
+        list.lines().find_map(|line| line.strip_prefix(&name)?.strip_prefix(' '))?.split(' ').skip(1);
+    let (read, until): (u64, u64) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    (until < now).then(|| now.saturating_sub(read))
 }
 
 pub(super) fn consumer(row: &Row<'_>) -> Option<ConsumerInfo> {
@@ -73,6 +84,14 @@ mod tests {
 
     fn bulk(text: &str) -> Value {
         Value::BulkString(text.as_bytes().to_vec())
+    }
+
+    #[test]
+    fn a_stream_is_unread_when_the_time_of_its_readers_is_over() {
+        let list = "account_opened 1 500 900\naccount 1 2 3\naccount_closed 1 2 x";
+        let at = |name, now| unread(list, &StreamName::parse(name).unwrap(), now);
+        assert_eq!((at("account_opened", 900), at("account_opened", 901)), (None, Some(401)));
+        assert_eq!((at("account_updated", 901), at("account_closed", 901)), (None, None));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::patience::Patience;
 use super::reader::{self, Ask, Read, Reader, Waker};
 use super::ready;
 use super::settle::Step;
+use super::streams::OtherStreams;
 use super::upkeep;
 use super::{Handler, Observation, Subscription};
 use crate::{EventStore, Id};
@@ -50,6 +51,9 @@ pub(super) async fn run(
         positions: layout.positions(&family, &subscription.group),
         dead: layout.dead(&family, &subscription.group),
         letters: layout.letters(&family, &subscription.group),
+        cursors: layout.cursors(&family, &subscription.group),
+        others: Arc::default(),
+        stream_names: Arc::from(""),
     };
     let parts = std::thread::available_parallelism().map_or(1, usize::from);
     let driver = Driver {
@@ -58,6 +62,9 @@ pub(super) async fn run(
         patience: Patience::new(subscription.claim_after, Instant::now()),
         inbox: Inbox::new(keys.len(), ROOM),
         known: Known::default(),
+        others: OtherStreams::unknown(&subscription.streams),
+        closed_until: None,
+        began: Instant::now(),
         again: vec![Id::ZERO; keys.len()],
         seen: vec![None; keys.len()],
         tasks: JoinSet::new(),
@@ -108,6 +115,11 @@ pub(super) struct Driver<H> {
     pub(super) patience: Patience,
     pub(super) inbox: Inbox,
     pub(super) known: Known,
+    /// What other consumers of the group read.
+    pub(super) others: OtherStreams,
+    /// Nothing is handed out before then: this consumer's streams have joined the group.
+    pub(super) closed_until: Option<Instant>,
+    pub(super) began: Instant,
     /// Per stream: up to here what is finished may be delivered again.
     pub(super) again: Vec<Id>,
     /// Per stream: the highest id that was delivered.
@@ -249,7 +261,7 @@ impl<H: Handler> Driver<H> {
                     self.inbox.insert(stream, batch.entries, |id| (id > again).then_some(trusted));
                 }
             }
-            Read::Pending { entries, again } => {
+            Read::Pending { entries, again, streams } => {
                 if self.halted {
                     info!(group = self.subscription.group, "the log was accepted, going on");
                 }
@@ -258,6 +270,8 @@ impl<H: Handler> Driver<H> {
                 self.observation.set_ready(true);
                 self.again = again;
                 self.known.forget();
+                self.others.forget();
+                self.learn_streams(&streams);
                 let pending: HashSet<Place> =
                     entries.iter().flat_map(|(s, entries)| entries.iter().map(|(id, _)| (*id, *s))).collect();
                 for (stream, entries) in entries {
@@ -295,6 +309,9 @@ impl<H: Handler> Driver<H> {
         if self.halted || self.hands == 0 {
             return None;
         }
+        if self.is_closed(now) {
+            return self.closed_until;
+        }
         let ordered = self.subscription.concurrency == 1;
         if ordered && self.asking {
             return None;
@@ -302,7 +319,8 @@ impl<H: Handler> Driver<H> {
         let may_ask = !self.asking && self.hold_off.is_none_or(|t| t <= now);
         let ask = if may_ask { LOOK.min(4 * self.hands) } else { 0 };
         let look = Look { go: LOOK.min(TURN * self.parts()), ask, ordered };
-        let plan = self.inbox.plan(now, look, &self.known);
+        let known = |item: &Item| self.known.covers(item) && self.others.are_not_before(item, now);
+        let plan = self.inbox.plan(now, look, known);
         // What is handled and not finished yet has nobody to wait for: it is no reason to read on.
         self.starved = may_ask && plan.go.is_empty() && plan.ask.is_empty() && self.waiting.len() < LOOK;
         self.say_when_full();

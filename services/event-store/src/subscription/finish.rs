@@ -4,6 +4,7 @@
 
 use super::Subscription;
 use super::item::{Item, Place};
+use super::streams::Other;
 use crate::batch::{Answer, Batch, event_ids};
 use crate::error::{AppendError, AppendErrorKind};
 use crate::words::Words;
@@ -70,6 +71,11 @@ pub(super) struct Group {
     pub(super) positions: String,
     pub(super) dead: String,
     pub(super) letters: String,
+    pub(super) cursors: String,
+    /// The streams that other consumers of the group read and this one does not.
+    pub(super) others: Arc<[Other]>,
+    /// The names of all streams of the group, each between spaces.
+    pub(super) stream_names: Arc<str>,
 }
 
 /// Takes as many of what waits as one call may hold, in the order of ids.
@@ -238,6 +244,8 @@ impl Group {
         if let Some(item) = &what.item {
             ordering.extend(item.event.after.keys());
             before.extend(item.before.iter().map(|b| format!("{} {}", s.streams[b.stream], b.id)));
+            let others = item.before_on(&self.others);
+            before.extend(others.iter().map(|b| format!("{} {}", self.others[b.stream].stream, b.id)));
             fields.extend(item.fields().map(|field| field.concat()));
         }
         let mut args = vec![

@@ -6,6 +6,7 @@ use super::driver::Driver;
 use super::patience::Patience;
 use super::settle::Step;
 use super::standstill::{self, Progress};
+use super::streams::{StreamList, UnreadStream, counts_as_read};
 use super::upkeep::{Found, Round, ServerTime, Share};
 use super::{Handler, Standstill};
 use std::time::Instant;
@@ -25,6 +26,7 @@ impl<H: Handler> Driver<H> {
             keys: self.keys.clone(),
             cursors: self.cursors.clone(),
             shares: (0..self.keys.len()).map(share).collect(),
+            looks_for_unread: self.began.elapsed() >= counts_as_read(self.subscription.claim_after),
         };
         self.tasks.spawn(async move { Step::Looked(Box::new(round.run().await)) });
     }
@@ -33,6 +35,12 @@ impl<H: Handler> Driver<H> {
         self.keeping_house = false;
         if let Some(fault) = found.halted {
             return self.halt(fault);
+        }
+        if let Some(list) = &found.streams {
+            self.learn_streams(list);
+        }
+        if let Some(unread) = found.unread {
+            self.report_unread(&unread);
         }
         if let Some(e) = found.error {
             // What is pending may have changed meanwhile: the pending list tells.
@@ -69,6 +77,33 @@ impl<H: Handler> Driver<H> {
             (None, Some(standstill)) => warn!(group, %standstill, "the group stands still"),
             (Some(_), None) => info!(group, "the group goes on"),
             _ => {}
+        }
+    }
+
+    /// Takes over which streams the group reads.
+    pub(super) fn learn_streams(&mut self, list: &StreamList) {
+        let own = &self.subscription.streams;
+        self.others.learn(list, own, self.store.layout());
+        (self.group.others, self.group.stream_names) = (self.others.streams(), self.others.names());
+        let closed_for = list.closed_for(own);
+        self.closed_until = (!closed_for.is_zero()).then(|| Instant::now() + closed_for);
+    }
+
+    /// A stream of this consumer has joined a group with other consumers, which may not know of it yet.
+    pub(super) fn is_closed(&self, now: Instant) -> bool {
+        self.closed_until.is_some_and(|then| then > now)
+    }
+
+    /// Logs each stream once.
+    fn report_unread(&self, unread: &[UnreadStream]) {
+        let group = &self.subscription.group;
+        let before = self.observation.set_unread(unread.to_vec());
+        let has = |list: &[UnreadStream], one: &UnreadStream| list.iter().any(|it| it.stream == one.stream);
+        for one in unread.iter().filter(|one| !has(&before, one)) {
+            warn!(group, stream = %one.stream, "{one}");
+        }
+        for one in before.iter().filter(|one| !has(unread, one)) {
+            info!(group, stream = %one.stream, "no unread entries of the group wait in this stream any more");
         }
     }
 

@@ -2,6 +2,7 @@
 //! Pure.
 
 use super::mark::Mark;
+use super::streams::Other;
 use crate::entry::RawEntry;
 use crate::{Event, Id, StreamName};
 use std::sync::Arc;
@@ -17,12 +18,12 @@ pub(super) fn field<'a>(key: &'a str, stream: &'a StreamName) -> [&'a str; 5] {
     [key, " ", stream.family(), "_", stream.action()]
 }
 
-/// An earlier event of an ordering key, on a stream of the subscription.
+/// An earlier event of an ordering key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Before {
     /// The ordering key, counted among those of the event.
     pub(super) key: usize,
-    /// The number of its stream.
+    /// The number of its stream, of those that were asked for.
     pub(super) stream: usize,
     pub(super) id: Id,
 }
@@ -35,7 +36,7 @@ pub(super) struct Item {
     pub(super) stream: usize,
     /// Its ordering keys.
     pub(super) marks: Vec<Mark>,
-    /// What must be finished before.
+    /// What must be finished before, on the streams of the subscription.
     pub(super) before: Vec<Before>,
 }
 
@@ -43,14 +44,24 @@ impl Item {
     /// An event of the stream with this number.
     pub(super) fn new(event: Event, stream: usize, streams: &[StreamName]) -> Self {
         let marks = event.after.keys().map(Mark::of).collect();
-        let mut before = Vec::new();
-        for (key, (_, links)) in event.after.links().enumerate() {
-            for ((family, action), id) in links {
-                let number = streams.iter().position(|s| s.family() == family && s.action() == action);
-                before.extend(number.map(|stream| Before { key, stream, id }));
-            }
-        }
+        let number = |family: &str, action: &str| {
+            streams.iter().position(|stream| stream.family() == family && stream.action() == action)
+        };
+        let before = before(&event, number);
         Self { event, stream, marks, before }
+    }
+
+    /// What must be finished before, on these streams; they are none of the subscription.
+    pub(super) fn before_on(&self, streams: &[Other]) -> Vec<Before> {
+        before(&self.event, |family, action| {
+            let is = |other: &Other| other.stream.family() == family && other.stream.action() == action;
+            streams.iter().position(is)
+        })
+    }
+
+    /// It has predecessors on streams that are none of the subscription.
+    pub(super) fn has_other_predecessors(&self) -> bool {
+        self.event.after.links().map(|(_, links)| links.count()).sum::<usize>() > self.before.len()
     }
 
     /// What moves to the event's id when it is finished.
@@ -67,6 +78,17 @@ impl Item {
     pub(super) fn waits_for(&self) -> impl Iterator<Item = (Position, Id)> {
         self.before.iter().map(|b| ((self.marks[b.key], b.stream), b.id))
     }
+}
+
+/// The earlier events on the streams that have a number.
+fn before(event: &Event, number: impl Fn(&str, &str) -> Option<usize>) -> Vec<Before> {
+    let mut before = Vec::new();
+    for (key, (_, links)) in event.after.links().enumerate() {
+        for ((family, action), id) in links {
+            before.extend(number(family, action).map(|stream| Before { key, stream, id }));
+        }
+    }
+    before
 }
 
 /// What an entry turned out to be.

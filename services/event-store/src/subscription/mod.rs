@@ -27,9 +27,11 @@ mod observe;
 mod patience;
 mod reader;
 mod ready;
+mod register;
 mod settle;
 mod standstill;
 mod start;
+mod streams;
 mod upkeep;
 
 pub use accept::Accepted;
@@ -37,6 +39,7 @@ pub use error::{SubscriptionError, SubscriptionErrorKind};
 pub use observe::{GroupState, Observation};
 pub use standstill::Standstill;
 pub use start::Start;
+pub use streams::UnreadStream;
 
 use crate::{Event, EventStore, NewEvent, StreamName};
 use std::future::Future;
@@ -106,7 +109,11 @@ impl Subscription {
         }
     }
 
-    /// The streams. All replicas of a group must name the same ones.
+    /// The streams. The replicas of a group may name different ones while a release is rolled out that reads more of them,
+    /// or while it is rolled back: the order per entity holds for all streams that a living replica reads. A replica that
+    /// names a new stream handles nothing for two seconds, until the others have learned of it. What was appended to the
+    /// new stream before what the group has already handled is handled late. A stream that no replica names any more
+    /// holds nothing up after twice [`Self::claim_after`], at least 4 s; see [`Observation::unread_streams`].
     #[must_use]
     pub fn streams(mut self, streams: impl IntoIterator<Item = StreamName>) -> Self {
         self.streams = streams.into_iter().collect();

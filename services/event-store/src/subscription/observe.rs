@@ -1,6 +1,6 @@
 //! What a consumer has done and how its group stands, for readiness and metrics.
 
-use super::{Standstill, Subscription, SubscriptionError};
+use super::{Standstill, Subscription, SubscriptionError, UnreadStream};
 use crate::{Metrics, StreamName};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -39,6 +39,7 @@ struct Inner {
     states: Mutex<Vec<GroupState>>,
     fault: Mutex<Option<SubscriptionError>>,
     standstill: Mutex<Option<Standstill>>,
+    unread: Mutex<Vec<UnreadStream>>,
 }
 
 impl fmt::Debug for Observation {
@@ -71,6 +72,7 @@ impl Observation {
                 states: Mutex::default(),
                 fault: Mutex::default(),
                 standstill: Mutex::default(),
+                unread: Mutex::default(),
             }),
         }
     }
@@ -92,6 +94,13 @@ impl Observation {
     #[must_use]
     pub fn standstill(&self) -> Option<Standstill> {
         locked(&self.inner.standstill).clone()
+    }
+
+    /// The streams of the group that no living consumer reads although entries wait there, as of the last look; empty
+    /// while there are none. A reason to warn somebody, and none to take the consumer out of service.
+    #[must_use]
+    pub fn unread_streams(&self) -> Vec<UnreadStream> {
+        locked(&self.inner.unread).clone()
     }
 
     /// Events finished by this consumer.
@@ -147,6 +156,11 @@ impl Observation {
     /// What was so before.
     pub(super) fn set_standstill(&self, standstill: Option<Standstill>) -> Option<Standstill> {
         std::mem::replace(&mut *locked(&self.inner.standstill), standstill)
+    }
+
+    /// Those before.
+    pub(super) fn set_unread(&self, unread: Vec<UnreadStream>) -> Vec<UnreadStream> {
+        std::mem::replace(&mut *locked(&self.inner.unread), unread)
     }
 
     pub(super) fn count_handled(&self, stream: usize) {

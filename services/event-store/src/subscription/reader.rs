@@ -3,6 +3,8 @@
 //! Decodes what it reads, so that the driver need not. Never acknowledges.
 
 use super::item::{self, Entries};
+use super::register;
+use super::streams::StreamList;
 use super::{Subscription, SubscriptionError, upkeep};
 use crate::entry::{self, RawEntry};
 use crate::error::ReadError;
@@ -65,6 +67,8 @@ pub(super) enum Read {
         entries: Vec<(usize, Entries)>,
         /// Per stream: up to here the group may deliver again what is finished.
         again: Vec<Id>,
+        /// The streams that the group reads.
+        streams: StreamList,
     },
     /// The log went back in time.
     Halted(SubscriptionError),
@@ -200,8 +204,10 @@ impl Reader {
             let raw = self.read_pending(&mut connection, number).await?;
             entries.push((number, item::decoded(raw, number, &self.subscription.streams)));
         }
+        // Last, so that a consumer that cannot read a stream holds nobody up, and before its first entry is handed out.
+        let streams = register::register(&self.store, &self.subscription, &self.cursors).await?;
         self.waker.client_id.store(id, Ordering::Relaxed);
-        Ok((Some(connection), Read::Pending { entries, again }))
+        Ok((Some(connection), Read::Pending { entries, again, streams }))
     }
 
     /// A group that is lost goes on at its durable cursor, a new one begins where it is asked to.

@@ -6,7 +6,7 @@ use super::driver::Driver;
 use super::finish::{Finish, Letter, Settled, Why};
 use super::hand::{self, Handled};
 use super::item::{Item, Place};
-use super::ready::Asked;
+use super::ready::{Answer, Asked};
 use super::upkeep::Found;
 use super::{Handler, Outcome, backoff};
 use std::sync::Arc;
@@ -37,7 +37,7 @@ pub(super) struct Parking {
 pub(super) enum Step {
     /// Handlers, by a task that occupied so many hands.
     Handled(Vec<Handled>, usize),
-    Answered(Asked, Result<Vec<String>, String>),
+    Answered(Asked, Result<Answer, String>),
     /// Outputs of other slots are appended, or not.
     AppendedAhead(Finish, Result<(), Settled>),
     Finished(Vec<(Finish, Settled)>),
@@ -174,13 +174,19 @@ impl<H: Handler> Driver<H> {
         }
     }
 
-    fn answered(&mut self, asked: Asked, answers: Result<Vec<String>, String>) {
+    fn answered(&mut self, asked: Asked, answers: Result<Answer, String>) {
         self.asking = false;
         let answers = match answers {
-            Ok(answers) => answers,
-            Err(e) => {
-                debug!(group = self.subscription.group, error = e, "cannot ask what may be handled");
-                self.hold_off = Some(Instant::now() + HOLD_OFF);
+            Ok(Answer::Each(answers)) => answers,
+            other => {
+                match other {
+                    Ok(Answer::Streams(list)) => self.learn_streams(&list),
+                    Err(e) => {
+                        debug!(group = self.subscription.group, error = e, "cannot ask what may be handled");
+                        self.hold_off = Some(Instant::now() + HOLD_OFF);
+                    }
+                    Ok(Answer::Each(_)) => {}
+                }
                 for (place, _) in asked {
                     self.inbox.put_back(place);
                 }
@@ -209,7 +215,7 @@ impl<H: Handler> Driver<H> {
                 }
             }
         }
-        if self.halted {
+        if self.halted || self.is_closed(Instant::now()) {
             for (place, _) in go {
                 self.inbox.put_back(place);
             }

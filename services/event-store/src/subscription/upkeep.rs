@@ -1,7 +1,9 @@
 //! A consumer's signs of life, about once a second: keeps its own entries alive, moves the durable
-//! cursor, looks how the group stands. Never claims anything, which may take long.
+//! cursor, looks how the group stands and which streams it reads. Never claims anything, which may take long.
 
+use super::register;
 use super::standstill::Progress;
+use super::streams::{StreamList, UnreadStream};
 use super::{GroupState, Subscription, SubscriptionError};
 use crate::entry;
 use crate::error::ReadError;
@@ -41,6 +43,8 @@ pub(super) struct Round {
     pub(super) cursors: String,
     /// Per stream of the subscription.
     pub(super) shares: Vec<Share>,
+    /// Looks for streams of the group that nobody reads.
+    pub(super) looks_for_unread: bool,
 }
 
 /// What a round brought.
@@ -56,6 +60,10 @@ pub(super) struct Found {
     pub(super) kept: Vec<(usize, Vec<Id>, Instant)>,
     /// What was held and is not this consumer's any more.
     pub(super) lost: Vec<(Id, usize)>,
+    /// The streams that the group reads; `None` when the server did not say.
+    pub(super) streams: Option<StreamList>,
+    /// Those that nobody reads; `None` when nobody looked for them.
+    pub(super) unread: Option<Vec<UnreadStream>>,
     pub(super) halted: Option<SubscriptionError>,
     pub(super) error: Option<String>,
 }
@@ -63,6 +71,10 @@ pub(super) struct Found {
 impl Round {
     pub(super) async fn run(self) -> Found {
         let mut found = Found::default();
+        match register::register(&self.store, &self.subscription, &self.cursors).await {
+            Ok(list) => found.streams = Some(list),
+            Err(e) => found.error = Some(e.to_string()),
+        }
         let (asked, mut seen) = (Instant::now(), None);
         // A stream that fails must not keep the others from their turn.
         for number in 0..self.keys.len() {
@@ -73,6 +85,9 @@ impl Round {
         }
         if found.error.is_none() && found.halted.is_none() {
             found.kept_at = seen.map(|time| (asked, time));
+        }
+        if let Some(list) = found.streams.as_ref().filter(|_| self.looks_for_unread) {
+            found.unread = Some(register::unread(&self.store, &self.subscription, list).await);
         }
         found
     }

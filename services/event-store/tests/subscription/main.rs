@@ -10,6 +10,7 @@ mod order;
 mod progress;
 mod random;
 mod reading;
+mod streams;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -6,7 +6,6 @@
 use super::{Inbox, Slot};
 use crate::Id;
 use crate::subscription::item::{Content, Item, Place};
-use crate::subscription::known::Known;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -36,12 +35,18 @@ pub(in crate::subscription) struct Plan {
 }
 
 impl Inbox {
-    /// The entries for which something can be done now, in id order.
-    pub(in crate::subscription) fn plan(&mut self, now: Instant, look: Look, known: &Known) -> Plan {
+    /// The entries for which something can be done now, in id order. `known` are the events of which everything before is
+    /// known to be finished.
+    pub(in crate::subscription) fn plan(
+        &mut self,
+        now: Instant,
+        look: Look,
+        known: impl Fn(&Item) -> bool,
+    ) -> Plan {
         let bound = self.lowest_bound(look.ordered).unwrap_or(Id::MAX);
         let mut plan = Plan::default();
         if look.ordered {
-            self.plan_in_order(now, look, known, bound, &mut plan);
+            self.plan_in_order(now, look, &known, bound, &mut plan);
             return plan;
         }
         for place in &self.candidates {
@@ -56,7 +61,7 @@ impl Inbox {
             }
             match &slot.content {
                 Content::Foreign(reason) => plan.foreign.push((*place, reason.clone())),
-                Content::Event(item) if slot.needs_no_question(item, now, known) => {
+                Content::Event(item) if slot.needs_no_question(item, now, &known) => {
                     plan.go.push((*place, item.clone()));
                 }
                 // The answer may come before all that stands ahead is handed out.
@@ -68,7 +73,14 @@ impl Inbox {
     }
 
     /// The same where the order across keys counts: all that is held is looked at, in the order of ids.
-    fn plan_in_order(&mut self, now: Instant, look: Look, known: &Known, bound: Id, plan: &mut Plan) {
+    fn plan_in_order(
+        &mut self,
+        now: Instant,
+        look: Look,
+        known: &impl Fn(&Item) -> bool,
+        bound: Id,
+        plan: &mut Plan,
+    ) {
         self.held_up.clear();
         for (place, slot) in &self.slots {
             if place.0 > bound || plan.go.len() >= look.go {
@@ -102,8 +114,8 @@ impl Inbox {
 }
 
 impl Slot {
-    fn needs_no_question(&self, item: &Item, now: Instant, known: &Known) -> bool {
-        self.trusted_until.is_some_and(|t| t > now) && known.covers(item)
+    fn needs_no_question(&self, item: &Item, now: Instant, known: &impl Fn(&Item) -> bool) -> bool {
+        self.trusted_until.is_some_and(|t| t > now) && known(item)
     }
 }
 
@@ -111,6 +123,7 @@ impl Slot {
 mod tests {
     use super::*;
     use crate::entry::RawEntry;
+    use crate::subscription::known::Known;
     use crate::{Event, Kind};
     use std::collections::HashSet;
     use std::time::Duration;
@@ -127,6 +140,10 @@ mod tests {
         RawEntry { id: Id::new(ms, 0), fields }.decode(&Kind::new("order").stream("updated")).unwrap()
     }
 
+    fn nothing_known(item: &Item) -> bool {
+        Known::default().covers(item)
+    }
+
     fn put(inbox: &mut Inbox, stream: usize, ms: u64, key: &str) {
         let item = Item::new(event(ms, key), 0, &[Kind::new("order").stream("updated")]);
         let entries = vec![(Id::new(ms, 0), Content::Event(Arc::new(item)))];
@@ -134,7 +151,7 @@ mod tests {
     }
 
     fn plan(inbox: &mut Inbox, now: Instant) -> Plan {
-        inbox.plan(now, Look { go: 10, ask: 10, ordered: false }, &Known::default())
+        inbox.plan(now, Look { go: 10, ask: 10, ordered: false }, nothing_known)
     }
 
     fn ids(inbox: &mut Inbox, now: Instant) -> Vec<u64> {
@@ -266,13 +283,13 @@ mod tests {
         let (mut inbox, now) = (Inbox::new(1, 10), Instant::now());
         put(&mut inbox, 0, 1, "a");
         trusted(&mut inbox, 2, "b", now + Duration::from_secs(1));
-        let mut look = |ask, ordered| inbox.plan(now, Look { go: 10, ask, ordered }, &Known::default());
+        let mut look = |ask, ordered| inbox.plan(now, Look { go: 10, ask, ordered }, nothing_known);
         assert_eq!((look(10, false).go.len(), look(10, false).ask.len()), (1, 1));
         assert_eq!((look(10, true).go.len(), look(10, true).ask.len()), (0, 2));
         assert_eq!((look(0, true).go.len(), look(0, true).ask.len()), (0, 0));
         inbox.remove((Id::new(1, 0), 0));
         put(&mut inbox, 0, 3, "c");
-        let plan = inbox.plan(now, Look { go: 10, ask: 10, ordered: true }, &Known::default());
+        let plan = inbox.plan(now, Look { go: 10, ask: 10, ordered: true }, nothing_known);
         assert_eq!((plan.go.len(), plan.ask.len()), (1, 0), "nor does the answer to a later one");
     }
 
@@ -284,7 +301,7 @@ mod tests {
             trusted(&mut inbox, ms, key, until);
         }
         let go = |inbox: &mut Inbox, ordered| -> Vec<u64> {
-            let plan = inbox.plan(now, Look { go: 10, ask: 10, ordered }, &Known::default());
+            let plan = inbox.plan(now, Look { go: 10, ask: 10, ordered }, nothing_known);
             plan.go.iter().map(|(place, _)| place.0.ms).collect()
         };
         assert_eq!(go(&mut inbox, true), [1, 2]);
@@ -312,7 +329,7 @@ mod tests {
             }
             inbox.take(one);
             settle(&mut inbox, one, until);
-            let plan = inbox.plan(now, look, &Known::default());
+            let plan = inbox.plan(now, look, nothing_known);
             assert_eq!(plan.go.iter().map(|(place, _)| place.0.ms).collect::<Vec<_>>(), [3]);
         }
     }
