@@ -7,6 +7,11 @@ use event_store::Config;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+/// How long a read of the event store is repeated while Redis is away. A request makes two reads in a row at most before
+/// its first answer, and the gateway waits 8 s for a service: so the caller gets a 503 that names the cause, not a 504. A
+/// restart of Redis takes less.
+const READ_DEADLINE: Duration = Duration::from_secs(3);
+
 /// What every service has: its admin port, its name in groups, logs, shutdown.
 #[derive(Args, Clone, Debug)]
 pub struct CommonArgs {
@@ -75,7 +80,7 @@ impl RedisArgs {
     /// The event store's configuration for this Redis.
     #[must_use]
     pub fn store(&self) -> Config {
-        Config::new(&self.redis_url)
+        Config::new(&self.redis_url).read_deadline(READ_DEADLINE)
     }
 }
 

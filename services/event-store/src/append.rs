@@ -176,7 +176,7 @@ impl EventStore {
         let (key, stream) = (kind.ordering_key(id), kind.stream(event.action));
         let text: Option<String> = redis::cmd("GET")
             .arg(self.layout().record(kind.family, &key))
-            .query_async(&mut self.connection())
+            .query_async(&mut self.reads())
             .await?;
         let record = text.and_then(|text| Record::parse(&key, &text)).unwrap_or_default();
         let mut at = record.chain.get(&stream.to_string()).copied();

@@ -30,6 +30,7 @@ pub struct Config {
     pub(crate) kinds: Vec<Kind>,
     pub(crate) response_timeout: Duration,
     pub(crate) append_deadline: Duration,
+    pub(crate) read_deadline: Duration,
     pub(crate) metrics: Arc<dyn Metrics>,
     pub(crate) durability: Durability,
 }
@@ -51,6 +52,7 @@ impl Config {
             kinds: Vec::new(),
             response_timeout: Duration::from_secs(5),
             append_deadline: Duration::from_secs(10),
+            read_deadline: Duration::from_secs(10),
             metrics: Arc::new(Silent),
             durability: Durability::None,
         }
@@ -161,6 +163,20 @@ impl Config {
         self
     }
 
+    /// How long a read is repeated by the library while the server is away, starts or loses answers; default
+    /// 10 s, so that a failover shows as a slow read and not as a failed one. After it the caller gets
+    /// [`crate::ReadErrorKind::Unavailable`].
+    ///
+    /// Shorter than the time after which the caller's own caller gives up, divided by the reads of one request.
+    /// A read that the server refuses (missing rights, a key of another type) is never repeated. It holds for
+    /// each query of a read that is done in pages, such as a verification. [`crate::EventStore::ping`] and the
+    /// pages of a replay or a tail are not repeated.
+    #[must_use]
+    pub fn read_deadline(mut self, deadline: Duration) -> Self {
+        self.read_deadline = deadline.max(Duration::from_millis(1));
+        self
+    }
+
     /// What every append waits for unless it asks for something else
     /// ([`crate::EventStore::append_with`]); default [`Durability::None`].
     #[must_use]
@@ -184,6 +200,7 @@ impl fmt::Debug for Config {
             .field("kinds", &self.kinds)
             .field("response_timeout", &self.response_timeout)
             .field("append_deadline", &self.append_deadline)
+            .field("read_deadline", &self.read_deadline)
             .field("metrics", &self.metrics)
             .field("durability", &self.durability)
             .finish()

@@ -105,7 +105,7 @@ impl EventStore {
 impl DeadLetters {
     /// How many there are.
     pub async fn count(&self) -> Result<u64, ReadError> {
-        Ok(redis::cmd("XLEN").arg(&self.dead).query_async(&mut self.store.connection()).await?)
+        Ok(redis::cmd("XLEN").arg(&self.dead).query_async(&mut self.store.reads()).await?)
     }
 
     /// A page of them in the order of their parking: at most `limit` after the letter with this id,
@@ -202,7 +202,7 @@ impl DeadLetters {
             .arg(to)
             .arg("COUNT")
             .arg(limit)
-            .query_async(&mut self.store.connection())
+            .query_async(&mut self.store.reads())
             .await?;
         entry::parse_entries(reply).iter().map(parse).collect()
     }

@@ -3,11 +3,13 @@
 
 use crate::entry::{self, RawEntry};
 use crate::error::ReadError;
+use crate::reads::Reads;
 use crate::record::Record;
 use crate::{EventStore, Id, Kind, StreamName};
 use redis::Value;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
+use tokio::time::{Instant, timeout_at};
 
 /// An entity's last state.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,7 +81,8 @@ impl EventStore {
         for id in ids {
             records.arg(self.layout().record(kind.family, &kind.ordering_key(id.as_ref())));
         }
-        let texts: Vec<Option<String>> = records.query_async(&mut self.connection()).await?;
+        let mut reads = self.reads();
+        let texts: Vec<Option<String>> = records.query_async(&mut reads).await?;
         let mut found = Vec::with_capacity(ids.len());
         for (id, text) in ids.iter().zip(texts) {
             let key = kind.ordering_key(id.as_ref());
@@ -91,7 +94,7 @@ impl EventStore {
         }
         let places: Vec<(&StreamName, Id)> =
             found.iter().flatten().filter_map(|r| r.last.as_ref()).map(|(s, id)| (s, *id)).collect();
-        let mut entries = self.entries_at(&places).await?.into_iter();
+        let mut entries = self.entries_at(&mut reads, &places).await?.into_iter();
         let mut entities = Vec::with_capacity(ids.len());
         for (id, record) in ids.iter().zip(&found) {
             let id = id.as_ref();
@@ -111,20 +114,21 @@ impl EventStore {
 
     /// One entry of the log.
     pub(crate) async fn entry(&self, stream: &StreamName, id: Id) -> Result<Option<RawEntry>, ReadError> {
-        Ok(self.entries_at(&[(stream, id)]).await?.pop().flatten())
+        Ok(self.entries_at(&mut self.reads(), &[(stream, id)]).await?.pop().flatten())
     }
 
     /// Entries at these places: in the log, or where a trim has kept them.
     pub(crate) async fn entries_at(
         &self,
+        reads: &mut Reads,
         places: &[(&StreamName, Id)],
     ) -> Result<Vec<Option<RawEntry>>, ReadError> {
         let streams: Vec<String> = places.iter().map(|(stream, _)| self.layout().stream(stream)).collect();
-        let mut found = self.entries_of(places, &streams).await?;
+        let mut found = self.entries_of(reads, places, &streams).await?;
         let gone: Vec<usize> = (0..found.len()).filter(|i| found[*i].is_none()).collect();
         let places: Vec<(&StreamName, Id)> = gone.iter().map(|i| places[*i]).collect();
         let kept: Vec<String> = places.iter().map(|(stream, _)| self.layout().kept(stream)).collect();
-        for (i, entry) in gone.into_iter().zip(self.entries_of(&places, &kept).await?) {
+        for (i, entry) in gone.into_iter().zip(self.entries_of(reads, &places, &kept).await?) {
             found[i] = entry;
         }
         Ok(found)
@@ -132,6 +136,7 @@ impl EventStore {
 
     async fn entries_of(
         &self,
+        reads: &mut Reads,
         places: &[(&StreamName, Id)],
         keys: &[String],
     ) -> Result<Vec<Option<RawEntry>>, ReadError> {
@@ -142,25 +147,29 @@ impl EventStore {
         for ((_, id), key) in places.iter().zip(keys) {
             pipe.cmd("XRANGE").arg(key).arg(id.to_string()).arg(id.to_string());
         }
-        let replies: Vec<Value> = pipe.query_async(&mut self.connection()).await?;
+        let replies: Vec<Value> = pipe.query_async(reads).await?;
         Ok(replies.into_iter().map(|reply| entry::parse_entries(reply).pop()).collect())
     }
 
     /// The ids of all live entities of a kind, in no order.
     pub async fn ids(&self, kind: Kind) -> Result<Vec<String>, ReadError> {
-        Ok(redis::cmd("SMEMBERS").arg(self.layout().ids(kind)).query_async(&mut self.connection()).await?)
+        Ok(redis::cmd("SMEMBERS").arg(self.layout().ids(kind)).query_async(&mut self.reads()).await?)
     }
 
     /// The ids of the live entities whose field has this value. The field must be one of
     /// [`Kind::indexes`]. An index that was added to a kind with entities is built first: until it holds all of them the
     /// answer is [`crate::ReadErrorKind::Unavailable`], and asking again helps.
     pub async fn ids_where(&self, kind: Kind, field: &str, value: &str) -> Result<Vec<String>, ReadError> {
-        self.check_index(kind, field).await?;
+        // Settling the kind asks the server, too, for as long as an append may take.
+        let deadline = Instant::now() + self.config().read_deadline;
+        timeout_at(deadline, self.check_index(kind, field)).await.map_err(|_| {
+            ReadError::unavailable("the server did not answer how the kind is kept within the read deadline")
+        })??;
         let found: Vec<String> = redis::cmd("ZRANGEBYLEX")
             .arg(self.layout().index(kind, field))
             .arg(format!("[{value}\0"))
             .arg(format!("({value}\x01"))
-            .query_async(&mut self.connection())
+            .query_async(&mut self.reads_within(deadline.saturating_duration_since(Instant::now())))
             .await?;
         // An id holds no NUL, so the last one ends the value.
         let id = |member: &String| {

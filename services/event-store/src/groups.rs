@@ -20,9 +20,8 @@ pub(crate) struct ServerGroup {
 /// The groups of a stream; none where there is no stream.
 pub(crate) async fn of(store: &EventStore, stream: &StreamName) -> Result<Vec<ServerGroup>, ReadError> {
     let key = store.layout().stream(stream);
-    let rows: Value = absent_as_nothing(
-        redis::cmd("XINFO").arg("GROUPS").arg(key).query_async(&mut store.connection()).await,
-    )?;
+    let rows: Value =
+        absent_as_nothing(redis::cmd("XINFO").arg("GROUPS").arg(key).query_async(&mut store.reads()).await)?;
     let groups: Option<Vec<_>> = table::rows(&rows).iter().map(parse).collect();
     groups.ok_or_else(|| unreadable("group"))
 }

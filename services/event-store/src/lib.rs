@@ -33,6 +33,7 @@ mod metrics;
 mod order;
 mod position;
 mod projection;
+mod reads;
 mod record;
 mod replay;
 mod retention;

@@ -86,7 +86,7 @@ impl EventStore {
         for stream in streams {
             pipe.cmd("XREVRANGE").arg(self.layout().stream(stream)).arg(&["+", "-", "COUNT", "1"]);
         }
-        let last: Vec<Value> = pipe.query_async(&mut self.connection()).await?;
+        let last: Vec<Value> = pipe.query_async(&mut self.reads()).await?;
         let mut head = Id::ZERO;
         for (stream, reply) in streams.iter().zip(last) {
             head = head.max(self.last_event(stream, entry::parse_entries(reply)).await?);
@@ -107,7 +107,7 @@ impl EventStore {
             let reply: Value = redis::cmd("XREVRANGE")
                 .arg(self.layout().stream(stream))
                 .arg(&[before.as_str(), "-", "COUNT", "100"])
-                .query_async(&mut self.connection())
+                .query_async(&mut self.reads())
                 .await?;
             last = entry::parse_entries(reply);
         }
@@ -221,7 +221,7 @@ impl EventStore {
         let mut marks = HashMap::new();
         for key in families {
             let found: HashMap<String, String> =
-                redis::cmd("HGETALL").arg(key).query_async(&mut self.connection()).await?;
+                redis::cmd("HGETALL").arg(key).query_async(&mut self.reads()).await?;
             marks.extend(found);
         }
         Ok(marks)

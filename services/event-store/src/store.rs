@@ -6,10 +6,12 @@ use crate::doctor::{self, Access};
 use crate::error::{AppendErrorKind, ConnectError, ConnectErrorKind, ReadError};
 use crate::lanes::Lanes;
 use crate::settings::{self, Known};
+use crate::reads::Reads;
 use crate::{Id, Layout, functions};
 use redis::aio::MultiplexedConnection;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The event store. Clones share one connection for commands; every blocking reader opens its own.
 #[derive(Clone)]
@@ -60,7 +62,8 @@ impl EventStore {
         &self.inner.known
     }
 
-    /// Does the server answer, and has it loaded its data?
+    /// Does the server answer now, and has it loaded its data? Asked once: for probes, which must not wait
+    /// until it answers again.
     pub async fn ping(&self) -> Result<(), ReadError> {
         Ok(redis::cmd("PING").exec_async(&mut self.connection()).await?)
     }
@@ -72,7 +75,7 @@ impl EventStore {
             return Err(ReadError::invalid("in the tagged layout there is no head of the whole store"));
         }
         let head: Option<String> =
-            redis::cmd("GET").arg(self.layout().clock("")).query_async(&mut self.connection()).await?;
+            redis::cmd("GET").arg(self.layout().clock("")).query_async(&mut self.reads()).await?;
         head.map_or(Ok(Id::ZERO), |text| {
             text.parse().map_err(|e| ReadError::malformed(format!("clock: {e}")))
         })
@@ -80,7 +83,7 @@ impl EventStore {
 
     /// The server's time: milliseconds since the Unix epoch.
     pub(crate) async fn server_ms(&self) -> Result<u64, ReadError> {
-        let (seconds, micros): (u64, u64) = redis::cmd("TIME").query_async(&mut self.connection()).await?;
+        let (seconds, micros): (u64, u64) = redis::cmd("TIME").query_async(&mut self.reads()).await?;
         Ok(seconds * 1_000 + micros / 1_000)
     }
 
@@ -96,6 +99,16 @@ impl EventStore {
 
     pub(crate) fn connection(&self) -> Connection {
         self.inner.connection.clone()
+    }
+
+    /// The shared connection for the queries of a read, which are repeated until [`Config::read_deadline`].
+    pub(crate) fn reads(&self) -> Reads {
+        self.reads_within(Duration::MAX)
+    }
+
+    /// As [`Self::reads`], for a caller with a deadline of its own.
+    pub(crate) fn reads_within(&self, time: Duration) -> Reads {
+        Reads::new(self.connection(), self.inner.config.read_deadline.min(time))
     }
 
     pub(crate) fn lanes(&self) -> &Lanes {

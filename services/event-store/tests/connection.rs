@@ -6,9 +6,11 @@
 mod support;
 
 use event_store::testing::{Line, Proxy, Redis};
-use event_store::{AppendErrorKind, Config, EventStore, Id, Observation, Subscription};
-use std::time::Duration;
-use support::{ACCOUNT, Seen, ask, count, patiently, put, recorder, versions};
+use event_store::{
+    AppendErrorKind, Config, EventStore, Id, Observation, Projection, ReadErrorKind, Subscription,
+};
+use std::time::{Duration, Instant};
+use support::{ACCOUNT, Seen, ask, count, eventually, patiently, put, recorder, versions};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -101,4 +103,76 @@ async fn another_program_that_answers_in_the_servers_place_for_a_while_stops_not
     proxy.set(Line::Good);
     program.goes_on().await;
     program.stop().await;
+}
+
+/// Each kind of read of this store, once.
+async fn all_reads(store: EventStore) -> Result<(), event_store::ReadError> {
+    let streams = [ACCOUNT.stream("created"), ACCOUNT.stream("updated")];
+    let view = store.project(Projection::new("owners", 1).streams(streams.clone())).view();
+    let (inspector, letters) = (store.inspect(), store.dead_letters("group", ACCOUNT.name()));
+    let (head, entity, entities, ids, of_owner, last, fields, infos, dead, projections) = tokio::join!(
+        store.head(),
+        store.entity(ACCOUNT, "a"),
+        store.entities(ACCOUNT, &["a", "b"]),
+        store.ids(ACCOUNT),
+        store.ids_where(ACCOUNT, "owner", "owner of a"),
+        store.head_of(&streams),
+        view.hash_get("owners", &["a"]),
+        inspector.streams(&streams, false),
+        letters.count(),
+        store.projections(),
+    );
+    assert_eq!((head? > Id::ZERO, entity?.is_some(), entities?.len()), (true, true, 2));
+    assert_eq!((ids?.len(), of_owner?.len(), last? > Id::ZERO), (1, 1, true));
+    assert_eq!((fields?.len(), infos?.len(), dead?, projections?.len()), (1, 2, 0, 0));
+    Ok(())
+}
+
+/// A restart or a failover is a slow read, not a failed one.
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_wait_for_a_server_that_is_away_and_comes_back() {
+    let mut redis = Redis::start();
+    let store = EventStore::connect(Config::new(redis.url())).await.unwrap();
+    store.append(vec![put("created", "a", 1)]).await.unwrap();
+    redis.kill();
+    let reads = tokio::spawn(all_reads(store.clone()));
+    assert!(store.ping().await.is_err(), "a probe does not wait");
+    let restarted = tokio::task::spawn_blocking(move || {
+        redis.restart();
+        redis
+    });
+    let _redis = restarted.await.unwrap();
+    reads.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_on_a_server_that_is_away_answers_within_its_deadline() {
+    let redis = Redis::start();
+    let proxy = Proxy::start(redis.port()).await.unwrap();
+    let config = Config::new(proxy.url()).read_deadline(Duration::from_millis(700));
+    let store = EventStore::connect(config.response_timeout(Duration::from_mins(1))).await.unwrap();
+    for (line, cut) in [(Line::Stalled, false), (Line::Refusing, true)] {
+        proxy.set(line);
+        if cut {
+            proxy.cut();
+        }
+        let began = Instant::now();
+        let error = store.entity(ACCOUNT, "a").await.unwrap_err();
+        assert_eq!(error.kind(), ReadErrorKind::Unavailable, "{error}");
+        // The deadline, and what a busy machine takes.
+        assert!(began.elapsed() < Duration::from_secs(3), "{line:?}: {:?}", began.elapsed());
+        proxy.set(Line::Good);
+        assert!(store.entity(ACCOUNT, "a").await.unwrap().is_none());
+    }
+}
+
+/// Callers that give up before the response timeout would otherwise ask on a dead connection for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_is_silent_is_replaced_though_its_callers_give_up_early() {
+    let redis = Redis::start();
+    let proxy = Proxy::start(redis.port()).await.unwrap();
+    let config = Config::new(proxy.url()).read_deadline(Duration::from_millis(1_200));
+    let store = EventStore::connect(config.response_timeout(Duration::from_hours(1))).await.unwrap();
+    proxy.silence();
+    eventually("a read is answered", || async { store.head().await.is_ok() }).await;
 }

@@ -3,6 +3,7 @@
 //! a replica, which may be behind.
 
 use super::address::Addresses;
+use super::master::SILENT;
 use super::{CONNECT_TIMEOUT, invalid, is_broken, nodelay, unavailable};
 use crate::config::Config;
 use crate::error::ConnectError;
@@ -76,7 +77,9 @@ impl Cluster {
     /// Sends a command to the master of its key's slot.
     pub(super) async fn command(self: &Arc<Self>, command: &Cmd) -> RedisResult<Value> {
         let mut current = self.current();
+        let unanswered = Unanswered::new(self, current.number);
         let answer = current.open.req_packed_command(command).await;
+        unanswered.answered();
         self.seen(current.number, answer)
     }
 
@@ -88,7 +91,9 @@ impl Cluster {
         count: usize,
     ) -> RedisResult<Vec<Value>> {
         let mut current = self.current();
+        let unanswered = Unanswered::new(self, current.number);
         let answers = current.open.req_packed_commands(pipeline, offset, count).await;
+        unanswered.answered();
         self.seen(current.number, answers)
     }
 
@@ -117,7 +122,9 @@ impl Cluster {
 
     async fn routed(self: &Arc<Self>, command: &Cmd, routing: RoutingInfo) -> RedisResult<Value> {
         let mut current = self.current();
+        let unanswered = Unanswered::new(self, current.number);
         let answer = current.open.route_command(command.clone(), routing).await;
+        unanswered.answered();
         self.seen(current.number, answer)
     }
 
@@ -147,6 +154,36 @@ impl Cluster {
             Err(e) => tracing::debug!(error = %e, "none of the cluster's nodes in the configuration answers"),
         }
         *opened = Instant::now();
+    }
+}
+
+/// As the one of the master: a command that is dropped after a silence is a reason for another client.
+struct Unanswered<'a> {
+    cluster: &'a Arc<Cluster>,
+    number: u64,
+    since: Instant,
+    answered: bool,
+}
+
+impl<'a> Unanswered<'a> {
+    fn new(cluster: &'a Arc<Cluster>, number: u64) -> Self {
+        Self { cluster, number, since: Instant::now(), answered: false }
+    }
+
+    fn answered(mut self) {
+        self.answered = true;
+    }
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if self.answered || self.since.elapsed() < SILENT {
+            return;
+        }
+        // A command that is dropped with its runtime needs no client any more.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(self.cluster.clone().replace(self.number));
+        }
     }
 }
 

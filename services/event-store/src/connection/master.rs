@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 /// Who asks again within this time after no connection could be opened hears the same.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// A command that its caller gives up after this time without an answer has found a server that is silent.
+pub(super) const SILENT: Duration = Duration::from_secs(1);
+
 /// Where the master is.
 pub(super) enum Whereabouts {
     /// Always there.
@@ -113,7 +116,9 @@ impl Master {
     /// Asks the master. A connection that broke, or whose server takes no writes any more, is given up.
     pub(super) async fn command(&self, command: &Cmd) -> RedisResult<Value> {
         let mut current = self.current().await?;
+        let unanswered = Unanswered::new(self, current.number);
         let answer = current.open.req_packed_command(command).await;
+        unanswered.answered();
         if match &answer {
             Ok(value) => refuses(value),
             Err(e) => is_lost(e),
@@ -131,7 +136,9 @@ impl Master {
         count: usize,
     ) -> RedisResult<Vec<Value>> {
         let mut current = self.current().await?;
+        let unanswered = Unanswered::new(self, current.number);
         let answers = current.open.req_packed_commands(pipeline, offset, count).await;
+        unanswered.answered();
         if match &answers {
             Ok(values) => values.iter().any(refuses),
             Err(e) => is_lost(e),
@@ -164,6 +171,33 @@ impl Master {
             }
             gone(e.to_string())
         })
+    }
+}
+
+/// A command on its way. A caller whose deadline is shorter than the response timeout drops it, so the timeout never
+/// ends it: without this, such callers would ask a server that is silent for ever.
+struct Unanswered<'a> {
+    master: &'a Master,
+    number: u64,
+    since: Instant,
+    answered: bool,
+}
+
+impl<'a> Unanswered<'a> {
+    fn new(master: &'a Master, number: u64) -> Self {
+        Self { master, number, since: Instant::now(), answered: false }
+    }
+
+    fn answered(mut self) {
+        self.answered = true;
+    }
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if !self.answered && self.since.elapsed() >= SILENT {
+            self.master.lost(self.number);
+        }
     }
 }
 

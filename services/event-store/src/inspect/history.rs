@@ -41,7 +41,7 @@ impl Inspector {
     /// From the last event on the key to the first one that is left, the newest first.
     async fn walk(&self, record: &str, key: &str, filter: &Filter) -> Result<Vec<LogEntry>, ReadError> {
         let store = &self.store;
-        let text: Option<String> = redis::cmd("GET").arg(record).query_async(&mut store.connection()).await?;
+        let text: Option<String> = redis::cmd("GET").arg(record).query_async(&mut store.reads()).await?;
         let record = text.and_then(|text| Record::parse(key, &text)).unwrap_or_default();
         let (mut found, mut before) = (Vec::new(), record.chain);
         while let Some((name, id)) = newest(&before) {

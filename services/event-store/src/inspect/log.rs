@@ -142,7 +142,7 @@ impl Inspector {
             .arg("-")
             .arg("COUNT")
             .arg(PAGE)
-            .query_async(&mut self.store.connection())
+            .query_async(&mut self.store.reads())
             .await?;
         source.page = entry::parse_entries(reply).into();
         source.exhausted = source.page.len() < PAGE;

@@ -136,10 +136,10 @@ impl Inspector {
         for stream in streams {
             let key = self.store.layout().stream(stream);
             let info = absent_as_nothing(
-                redis::cmd("XINFO").arg("STREAM").arg(&key).query_async(&mut self.store.connection()).await,
+                redis::cmd("XINFO").arg("STREAM").arg(&key).query_async(&mut self.store.reads()).await,
             )?;
             let bytes = if bytes {
-                redis::cmd("MEMORY").arg("USAGE").arg(&key).query_async(&mut self.store.connection()).await?
+                redis::cmd("MEMORY").arg("USAGE").arg(&key).query_async(&mut self.store.reads()).await?
             } else {
                 None
             };
@@ -161,7 +161,7 @@ impl Inspector {
                     .arg(stream.to_string())
                     .arg(format!("~{stream}"))
                     .arg("@")
-                    .query_async(&mut self.store.connection())
+                    .query_async(&mut self.store.reads())
                     .await?;
                 let mut info = parse::group(stream, &group, cursor.and_then(|c| c.parse().ok()));
                 info.quiet_ms = mark.filter(|_| info.pending > 0).and_then(|mark| parse::quiet(&mark, now));
@@ -200,7 +200,7 @@ impl Inspector {
                 .arg("CONSUMERS")
                 .arg(self.store.layout().stream(stream))
                 .arg(group)
-                .query_async(&mut self.store.connection())
+                .query_async(&mut self.store.reads())
                 .await,
         )?;
         let consumers: Option<Vec<_>> = table::rows(&rows).iter().map(parse::consumer).collect();
@@ -222,7 +222,7 @@ impl Inspector {
         let mut command = redis::cmd("XPENDING");
         command.arg(self.store.layout().stream(stream)).arg(group);
         command.arg(format!("({after}")).arg("+").arg(limit.max(1)).arg(consumer);
-        let rows: Value = absent_as_nothing(command.query_async(&mut self.store.connection()).await)?;
+        let rows: Value = absent_as_nothing(command.query_async(&mut self.store.reads()).await)?;
         parse::pending(&rows).ok_or_else(|| unreadable("pending entry"))
     }
 }

@@ -129,7 +129,7 @@ pub(crate) async fn stored(
     let mut positions = Vec::new();
     for key in keys {
         let fields: HashMap<String, String> =
-            redis::cmd("HGETALL").arg(&key).query_async(&mut store.connection()).await?;
+            redis::cmd("HGETALL").arg(&key).query_async(&mut store.reads()).await?;
         for (field, value) in fields {
             positions.push(parse(&field, &value).ok_or_else(|| {
                 ReadError::malformed(format!(

@@ -30,10 +30,9 @@ pub struct ProjectionState {
 impl EventStore {
     /// All versions of all projections, by name and version. They hold back a trim.
     pub async fn projections(&self) -> Result<Vec<ProjectionState>, ReadError> {
-        let mut connection = self.connection();
         let layout = self.layout();
         let registered: HashMap<String, String> =
-            redis::cmd("HGETALL").arg(layout.projections()).query_async(&mut connection).await?;
+            redis::cmd("HGETALL").arg(layout.projections()).query_async(&mut self.reads()).await?;
         let mut states = Vec::with_capacity(registered.len());
         for (field, streams) in &registered {
             let (name, version, streams) = parse(field, streams).ok_or_else(|| {
@@ -44,7 +43,7 @@ impl EventStore {
                 .arg(layout.active(&name))
                 .arg(key("position"))
                 .arg(key("alive"))
-                .query_async(&mut connection)
+                .query_async(&mut self.reads())
                 .await?;
             let (active, position, alive) = found;
             let position = match position.as_deref() {
@@ -89,7 +88,7 @@ pub struct Removal {
 impl Removal {
     /// How many keys would go.
     pub async fn preview(&self) -> Result<u64, ReadError> {
-        Ok(redis::cmd("SCARD").arg(self.key("keys")).query_async(&mut self.store.connection()).await?)
+        Ok(redis::cmd("SCARD").arg(self.key("keys")).query_async(&mut self.store.reads()).await?)
     }
 
     /// Removes them, a hundred keys at a step, and answers how many there were. Refused for the
@@ -102,7 +101,7 @@ impl Removal {
             let page: Vec<String> = redis::cmd("SRANDMEMBER")
                 .arg(self.key("keys"))
                 .arg(STEP)
-                .query_async(&mut self.store.connection())
+                .query_async(&mut self.store.reads())
                 .await
                 .map_err(ReadError::from)?;
             let own = [self.store.layout().active(&self.projection.name)];

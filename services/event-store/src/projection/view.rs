@@ -87,8 +87,9 @@ impl View {
         }
         let end = Instant::now() + deadline;
         loop {
+            let mut reads = self.store.reads_within(end.saturating_duration_since(Instant::now()).max(LOOK));
             let found: Vec<Option<String>> =
-                command.query_async(&mut self.store.connection()).await.map_err(ReadError::from)?;
+                command.query_async(&mut reads).await.map_err(ReadError::from)?;
             let version = p.choose(number(found.first().cloned().flatten().as_deref()));
             let at = versions.iter().position(|v| *v == version).map_or(1, |i| i + 1);
             let position = parse_position(found.get(at).and_then(Option::as_deref))?;
@@ -112,14 +113,14 @@ impl View {
     ) -> Result<T, ReadError> {
         let (layout, p) = (self.store.layout(), &self.projection);
         if !p.follows() {
-            return Ok(command(p.key(layout, key)).query_async(&mut self.store.connection()).await?);
+            return Ok(command(p.key(layout, key)).query_async(&mut self.store.reads()).await?);
         }
         loop {
             let version = self.version();
             let mut pipe = redis::pipe();
             pipe.add_command(command(layout.projection(&p.name, version, key)));
             pipe.cmd("GET").arg(layout.active(&p.name));
-            let (found, active): (T, Option<u32>) = pipe.query_async(&mut self.store.connection()).await?;
+            let (found, active): (T, Option<u32>) = pipe.query_async(&mut self.store.reads()).await?;
             let chosen = p.choose(active);
             if chosen == version {
                 return Ok(found);

@@ -143,7 +143,7 @@ impl Retention {
     pub async fn preview(self) -> Result<Preview, TrimError> {
         let groups: Vec<String> = redis::cmd("SMEMBERS")
             .arg(self.store.layout().groups())
-            .query_async(&mut self.store.connection())
+            .query_async(&mut self.store.reads())
             .await
             .map_err(ReadError::from)?;
         let projections = self.store.projections().await?;
@@ -175,7 +175,7 @@ impl Retention {
         pipe.cmd("XRANGE").arg(&key).arg(&["-", "+", "COUNT", "1"]);
         pipe.cmd("XREVRANGE").arg(&key).arg(&["+", "-", "COUNT", "1"]);
         let (first, last): (Value, Value) =
-            pipe.query_async(&mut self.store.connection()).await.map_err(ReadError::from)?;
+            pipe.query_async(&mut self.store.reads()).await.map_err(ReadError::from)?;
         let id = |reply: Value| entry::parse_entries(reply).pop().map(|e| e.id);
         let (first, last) = (id(first), id(last));
         let (keeps_from, holders) = bound::bound(holders, self.before, self.unread, last);
@@ -208,14 +208,13 @@ impl Retention {
     async fn readers(&self, stream: &StreamName, registered: &[String]) -> Result<Vec<Holder>, ReadError> {
         let (store, layout) = (&self.store, self.store.layout());
         let (key, name) = (layout.stream(stream), stream.to_string());
-        let mut connection = store.connection();
         let mut holders = Vec::new();
         let mut live = Vec::new();
         for group in groups::of(store, stream).await? {
             let (group, delivered) = (group.name, group.last_delivered);
             holders.push(Holder { needs_from: delivered.next(), by: HeldBy::undelivered(&group) });
             let pending: (u64, Option<String>, Option<String>, Value) =
-                redis::cmd("XPENDING").arg(&key).arg(&group).query_async(&mut connection).await?;
+                redis::cmd("XPENDING").arg(&key).arg(&group).query_async(&mut store.reads()).await?;
             if let Some(first) = pending.1.and_then(|id| id.parse().ok()) {
                 holders.push(Holder { needs_from: first, by: HeldBy::Pending { group: group.clone() } });
             }
@@ -226,7 +225,7 @@ impl Retention {
                 let cursor: Option<String> = redis::cmd("HGET")
                     .arg(layout.cursors(stream.family(), group))
                     .arg(&name)
-                    .query_async(&mut connection)
+                    .query_async(&mut store.reads())
                     .await?;
                 if let Some(cursor) = cursor {
                     let cursor: Id =
@@ -253,7 +252,7 @@ impl Retention {
                 .arg(format!("({after}"))
                 .arg(&["+", "COUNT"])
                 .arg(PAGE)
-                .query_async(&mut self.store.connection())
+                .query_async(&mut self.store.reads())
                 .await?;
             let letters: Vec<RawEntry> = entry::parse_entries(reply);
             let Some(last) = letters.last().map(|e| e.id) else { return Ok(first) };

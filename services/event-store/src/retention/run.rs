@@ -41,7 +41,7 @@ async fn page(store: &EventStore, key: &str, from: Id, below: Id) -> Result<Vec<
         .arg(format!("({below}"))
         .arg("COUNT")
         .arg(PAGE)
-        .query_async(&mut store.connection())
+        .query_async(&mut store.reads())
         .await?;
     Ok(entry::parse_entries(reply))
 }

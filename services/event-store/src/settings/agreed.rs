@@ -189,7 +189,7 @@ impl EventStore {
             let window: Option<String> = redis::cmd("HGET")
                 .arg(layout.store_settings())
                 .arg("dedup_window_ms")
-                .query_async(&mut self.connection())
+                .query_async(&mut self.reads())
                 .await
                 .map_err(|e| refused(e.into()))?;
             let Some(window) = window.filter(|window| taken.as_ref() != Some(window)) else { return Ok(()) };

@@ -63,7 +63,7 @@ impl EventStore {
                 .arg(cursor)
                 .arg("COUNT")
                 .arg(PAGE)
-                .query_async(&mut self.connection())
+                .query_async(&mut self.reads())
                 .await?;
             for ids in ids.chunks(PAGE) {
                 let mut keys = vec![layout.index(kind, field)];

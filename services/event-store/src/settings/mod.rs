@@ -189,7 +189,7 @@ impl EventStore {
     }
 
     async fn all_fields(&self, key: &str) -> Result<HashMap<String, String>, ReadError> {
-        Ok(redis::cmd("HGETALL").arg(key).query_async(&mut self.connection()).await?)
+        Ok(redis::cmd("HGETALL").arg(key).query_async(&mut self.reads()).await?)
     }
 }
 

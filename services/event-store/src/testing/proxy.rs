@@ -63,6 +63,8 @@ struct State {
     lost: usize,
     /// Ends all connections that are open now.
     cut: CancellationToken,
+    /// Lets all connections that are open now pass nothing on any more.
+    silence: CancellationToken,
 }
 
 /// A TCP proxy on loopback in front of one server. It ends with its value, and its connections with it.
@@ -120,6 +122,12 @@ impl Proxy {
         std::mem::take(&mut self.shared.state().cut).cancel();
     }
 
+    /// Every open connection stays open and passes nothing on any more, as when a router between has forgotten it.
+    /// New ones behave as the line says.
+    pub fn silence(&self) {
+        std::mem::take(&mut self.shared.state().silence).cancel();
+    }
+
     /// Loses the `nth` (from 1) command from now on whose name or first argument contains `named`
     /// (whatever its case: `append` finds `FCALL eventstore_1f0c_append`; the empty text finds every
     /// command), and then cuts its connection: what was sent before it on that connection is answered,
@@ -166,7 +174,10 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     // A failed accept ends the proxy: the test then fails with a refused connection.
     while let Ok((client, _)) = listener.accept().await {
         // In this order: a connection that is not cut is one of the line that was set before the cut.
-        let cut = shared.state().cut.clone();
+        let (cut, silence) = {
+            let state = shared.state();
+            (state.cut.clone(), state.silence.clone())
+        };
         let line = *shared.line.borrow();
         if line == Line::Refusing {
             continue;
@@ -177,7 +188,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
                 () = cut.cancelled() => {}
                 // A line that ends for whatever reason is the client's matter: it sees the end.
                 _ = async {
-                    if line == Line::Foreign { foreign(client).await } else { connection(client, &shared, &cut).await }
+                    if line == Line::Foreign { foreign(client).await } else { connection(client, &shared, &cut, &silence).await }
                 } => {}
             }
         });
@@ -191,7 +202,12 @@ async fn foreign(mut client: TcpStream) -> io::Result<()> {
 }
 
 /// Passes on until one end closes or a loss is due; dropping the sockets cuts both ends.
-async fn connection(client: TcpStream, shared: &Shared, cut: &CancellationToken) -> io::Result<()> {
+async fn connection(
+    client: TcpStream,
+    shared: &Shared,
+    cut: &CancellationToken,
+    silence: &CancellationToken,
+) -> io::Result<()> {
     let server = TcpStream::connect((Ipv4Addr::LOCALHOST, shared.upstream)).await?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
@@ -201,14 +217,14 @@ async fn connection(client: TcpStream, shared: &Shared, cut: &CancellationToken)
     let fates = Mutex::new(VecDeque::new());
     let fates = || fates.lock().unwrap_or_else(PoisonError::into_inner);
     tokio::select! {
-        end = pump(from_client, to_server, shared, cut, |command| match shared.fate(command) {
+        end = pump(from_client, to_server, shared, (cut, silence), |command| match shared.fate(command) {
             Some(Lost::Command) => Pass::Never,
             fate => {
                 fates().push_back(fate.is_some());
                 Pass::On
             }
         }) => end,
-        end = pump(from_server, to_client, shared, cut, |reply| {
+        end = pump(from_server, to_client, shared, (cut, silence), |reply| {
             let is_answer = reply.first() != Some(&b'>');
             if is_answer && fates().pop_front() == Some(true) { Pass::Never } else { Pass::On }
         }) => end,
@@ -225,7 +241,7 @@ async fn pump(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     shared: &Shared,
-    cut: &CancellationToken,
+    (cut, silence): (&CancellationToken, &CancellationToken),
     judge: impl Fn(&[u8]) -> Pass,
 ) -> io::Result<()> {
     let mut line = shared.line.subscribe();
@@ -240,6 +256,11 @@ async fn pump(
         }
         // Ends with an error only when the proxy is gone.
         let _ = line.wait_for(|line| *line != Line::Stalled).await;
+        if silence.is_cancelled() {
+            // Until the connection is cut, or its client gives it up.
+            held.clear();
+            continue;
+        }
         let mut passed = 0;
         while let Some(length) = frame(&held[passed..]) {
             let message = &held[passed..passed + length];

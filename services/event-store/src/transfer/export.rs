@@ -94,7 +94,7 @@ impl Export {
         for stream in &self.streams {
             let clock: Option<String> = redis::cmd("GET")
                 .arg(layout.clock(stream.family()))
-                .query_async(&mut self.store.connection())
+                .query_async(&mut self.store.reads())
                 .await?;
             clocks.extend(clock.map(|clock| (stream.family().to_owned(), clock)));
         }

@@ -195,7 +195,7 @@ impl Import {
         for family in header.streams.iter().filter_map(|s| Some(s.rsplit_once('_')?.0)) {
             let clock: Option<String> = redis::cmd("GET")
                 .arg(self.store.layout().clock(family))
-                .query_async(&mut self.store.connection())
+                .query_async(&mut self.store.reads())
                 .await
                 .map_err(ReadError::from)?;
             let clock = clock.and_then(|clock| clock.parse().ok()).unwrap_or(Id::ZERO);
@@ -240,7 +240,7 @@ impl Import {
             events.push(event);
         }
         let answers: Vec<(Value, Value, Option<String>)> =
-            triples(pipe.query_async(&mut self.store.connection()).await.map_err(ReadError::from)?)?;
+            triples(pipe.query_async(&mut self.store.reads()).await.map_err(ReadError::from)?)?;
         let marks = self.store.trim_marks(&streams_of(header)).await?;
         let mut new = Vec::new();
         for ((item, event), (log, kept, record)) in items.iter().zip(&events).zip(answers) {

@@ -27,7 +27,7 @@ impl Log<'_> {
                 }
             }
             let answers: Vec<Value> =
-                pipe.query_async(&mut self.store.connection()).await.map_err(ReadError::from)?;
+                pipe.query_async(&mut self.store.reads()).await.map_err(ReadError::from)?;
             let mut answers = answers.into_iter();
             for ((record, known), words) in known.iter().zip(&words) {
                 let seen: Option<String> = next(&mut answers)?;
@@ -51,7 +51,7 @@ impl Log<'_> {
             .filter(|(_, k)| k.entity.is_some())
             .filter_map(|(_, k)| k.last.map(|(s, id)| (&self.streams[s], id)))
             .collect();
-        let mut entries = self.store.entries_at(&places).await?.into_iter();
+        let mut entries = self.store.entries_at(&mut self.store.reads(), &places).await?.into_iter();
         let mut words = Vec::with_capacity(known.len());
         for (_, known) in known {
             words.push(match (&known.entity, known.last) {

@@ -21,7 +21,7 @@ impl Log<'_> {
             pipe.atomic().cmd("GET").arg(record);
             ask(&mut pipe, &words);
             let answers: Vec<Value> =
-                pipe.query_async(&mut self.store.connection()).await.map_err(ReadError::from)?;
+                pipe.query_async(&mut self.store.reads()).await.map_err(ReadError::from)?;
             let mut answers = answers.into_iter();
             if next::<Option<String>>(&mut answers)?.as_ref() != Some(&seen) {
                 continue;
@@ -46,7 +46,7 @@ impl Log<'_> {
         let Some((kind, id)) = &known.entity else { return Ok(None) };
         let text: Option<String> = redis::cmd("GET")
             .arg(record)
-            .query_async(&mut self.store.connection())
+            .query_async(&mut self.store.reads())
             .await
             .map_err(ReadError::from)?;
         let Some(text) = text else { return Ok(None) };

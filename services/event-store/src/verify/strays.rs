@@ -32,7 +32,7 @@ impl Log<'_> {
             }
             let seen: Option<String> = cmd("GET")
                 .arg(&record)
-                .query_async(&mut self.store.connection())
+                .query_async(&mut self.store.reads())
                 .await
                 .map_err(ReadError::from)?;
             let what = vec![What::Listed(true)];
@@ -60,7 +60,7 @@ impl Log<'_> {
         let mut pipe = redis::pipe();
         pipe.cmd("ZSCORE").arg(&index).arg(&member).cmd("GET").arg(&record);
         let (score, seen): (Option<f64>, Option<String>) =
-            pipe.query_async(&mut self.store.connection()).await.map_err(ReadError::from)?;
+            pipe.query_async(&mut self.store.reads()).await.map_err(ReadError::from)?;
         if score.is_none() {
             return Ok(());
         }
@@ -90,7 +90,7 @@ impl Log<'_> {
                 .arg(cursor)
                 .arg("COUNT")
                 .arg(500)
-                .query_async(&mut self.store.connection())
+                .query_async(&mut self.store.reads())
                 .await?;
             let stranger = |id: &String| {
                 let record = self.store.layout().record(kind.family, &kind.ordering_key(id));
@@ -118,7 +118,7 @@ impl Log<'_> {
                 .arg(cursor)
                 .arg("COUNT")
                 .arg(500)
-                .query_async(&mut self.store.connection())
+                .query_async(&mut self.store.reads())
                 .await?;
             for (member, _) in page {
                 let at = member.iter().rposition(|b| *b == 0).map_or(0, |at| at + 1);
