@@ -35,7 +35,8 @@ impl EventStore {
     /// Appends a batch: all of it or nothing, in one step on the server.
     ///
     /// An answer lost on the wire is asked for again until [`crate::Config::append_deadline`]; the
-    /// event ids make that one append. Dropping the future leaves open whether it is appended.
+    /// event ids make that one append. By then it answers, whatever the server does. Dropping the future leaves open
+    /// whether it is appended.
     ///
     /// ```
     /// use event_store::{AppendErrorKind, Config, EventStore, Expected, Kind, NewEvent};
@@ -70,7 +71,8 @@ impl EventStore {
     ) -> Result<Vec<Appended>, AppendError> {
         let stream = |event: &NewEvent| tracing::field::display(event.kind.stream(event.action));
         let span = tracing::debug_span!("append", events = events.len(), stream = events.first().map(stream));
-        self.append_all(events, durability).instrument(span).await
+        // Boxed: callers' futures hold this one, often several functions deep.
+        Box::pin(self.append_all(events, durability).instrument(span)).await
     }
 
     async fn append_all(
@@ -78,13 +80,14 @@ impl EventStore {
         events: Vec<NewEvent>,
         durability: Durability,
     ) -> Result<Vec<Appended>, AppendError> {
-        let (answer, confirmed) = self.submit(&events, durability).await?;
+        let deadline = self.deadline(durability);
+        let (answer, confirmed) = self.submit(&events, durability, deadline).await?;
         let appended = match answer {
             Answer::Appended(appended) => {
                 self.count_appended(&events);
                 appended
             }
-            Answer::Known(event_ids) => self.remember(&events, &event_ids).await?,
+            Answer::Known(event_ids) => answered_by(deadline, self.remember(&events, &event_ids)).await?,
         };
         if confirmed < durability.wanted() {
             return Err(AppendError::unknown(appended, durability.wanted(), confirmed));
@@ -101,7 +104,7 @@ impl EventStore {
         own_ids: bool,
     ) -> Result<(), AppendError> {
         let durability = self.config().durability;
-        let (answer, confirmed) = self.submit(outputs, durability).await?;
+        let (answer, confirmed) = self.submit(outputs, durability, self.deadline(durability)).await?;
         match answer {
             Answer::Appended(_) => self.count_appended(outputs),
             Answer::Known(event_ids) if own_ids => drop(self.remember(outputs, &event_ids).await?),
@@ -125,26 +128,36 @@ impl EventStore {
         }
     }
 
+    /// When an append that begins now is answered at the latest. Waiting for copies comes on top: it begins when the
+    /// server has answered.
+    fn deadline(&self, durability: Durability) -> Instant {
+        Instant::now() + self.config().append_deadline + durability.timeout()
+    }
+
     /// The answer, and how many copies have confirmed it.
     async fn submit(
         &self,
         events: &[NewEvent],
         durability: Durability,
+        deadline: Instant,
     ) -> Result<(Answer, u32), AppendError> {
         let ids = event_ids(events);
-        let deadline = Instant::now() + self.config().append_deadline;
         let gone = || AppendError::new(AppendErrorKind::Unavailable, "the store's writer has ended");
-        let lane = self.lanes().lane(durability).await?;
-        loop {
-            let batch = self.lay_out(events, ids.clone()).await?;
-            let (answer, answered) = oneshot::channel();
-            lane.send(Job { batch, durability, deadline, answer }).await.map_err(|_| gone())?;
-            let told = answered.await.map_err(|_| gone())??;
-            match told.answer {
-                Some(answer) => return Ok((answer, told.confirmed)),
-                None => self.forget_settings(),
+        // The settings, its turn in the line, a connection of its own and the answer: whichever the server does not give.
+        answered_by(deadline, async {
+            let lane = self.lanes().lane(durability).await?;
+            loop {
+                let batch = self.lay_out(events, ids.clone()).await?;
+                let (answer, answered) = oneshot::channel();
+                lane.send(Job { batch, durability, deadline, answer }).await.map_err(|_| gone())?;
+                let told = answered.await.map_err(|_| gone())??;
+                match told.answer {
+                    Some(answer) => return Ok((answer, told.confirmed)),
+                    None => self.forget_settings(),
+                }
             }
-        }
+        })
+        .await
     }
 
     /// Checks events and lays them out by the settings that the store has.
@@ -216,20 +229,35 @@ impl EventStore {
         let command = functions::command(&connection, function, keys, args);
         let deadline = Instant::now() + self.config().append_deadline;
         let mut waiting = Waiting::default();
-        loop {
-            let answer: Result<Value, _> = functions::send(&mut connection, &command).await;
-            let pause = waiting.next_pause();
-            match answer {
-                Ok(value) => return Ok(value),
-                Err(e) if connection::is_passing(&e) && Instant::now() + pause < deadline => {
-                    tracing::debug!(error = %e, function, "no answer, asking again");
-                    tokio::time::sleep(pause).await;
+        answered_by(deadline, async {
+            loop {
+                let answer: Result<Value, _> = functions::send(&mut connection, &command).await;
+                let pause = waiting.next_pause();
+                match answer {
+                    Ok(value) => return Ok(value),
+                    Err(e) if connection::is_passing(&e) && Instant::now() + pause < deadline => {
+                        tracing::debug!(error = %e, function, "no answer, asking again");
+                        tokio::time::sleep(pause).await;
+                    }
+                    Err(e) if connection::is_passing(&e) => {
+                        return Err(AppendError::new(AppendErrorKind::Unavailable, e.to_string()));
+                    }
+                    Err(e) => return Err(AppendError::new(AppendErrorKind::Refused, e.to_string())),
                 }
-                Err(e) if connection::is_passing(&e) => {
-                    return Err(AppendError::new(AppendErrorKind::Unavailable, e.to_string()));
-                }
-                Err(e) => return Err(AppendError::new(AppendErrorKind::Refused, e.to_string())),
             }
-        }
+        })
+        .await
     }
+}
+
+/// The answer, or that it is unknown when the deadline has passed. Whatever was sent by then may still be carried out.
+async fn answered_by<T>(
+    deadline: Instant,
+    answer: impl Future<Output = Result<T, AppendError>>,
+) -> Result<T, AppendError> {
+    tokio::time::timeout_at(deadline.into(), answer).await.unwrap_or_else(|_| {
+        let message = "the server did not answer within the append deadline: it is unknown whether the events were \
+                       appended; appending them again with the same event ids is safe";
+        Err(AppendError::new(AppendErrorKind::Unavailable, message))
+    })
 }

@@ -156,7 +156,9 @@ impl Config {
     }
 
     /// How long an append is retried by the library when answers are lost; default 10 s. After it the
-    /// caller gets [`crate::AppendErrorKind::Unavailable`].
+    /// caller gets [`crate::AppendErrorKind::Unavailable`], also from a server that is connected and silent; the
+    /// timeout of a [`Durability`] comes on top. The answer is late by what the machine needs to run a task, 50 ms
+    /// where it is not overloaded. Longer where a failover takes longer, shorter where a caller can repeat by itself.
     #[must_use]
     pub fn append_deadline(mut self, deadline: Duration) -> Self {
         self.append_deadline = deadline;

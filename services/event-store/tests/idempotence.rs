@@ -66,10 +66,11 @@ async fn whatever_is_lost_on_the_wire_each_append_is_one_event() {
 async fn who_never_heard_of_an_append_and_asks_again_gets_its_answer_and_with_another_body_an_error() {
     let s = plain().await;
     let proxy = Proxy::start(s.redis.single().port()).await.unwrap();
-    let config = Config::new(proxy.url()).append_deadline(Duration::from_millis(1));
+    let config = Config::new(proxy.url()).append_deadline(Duration::from_secs(1));
     let hasty = EventStore::connect(config).await.unwrap();
     let id = Uuid::new_v4();
-    proxy.lose(Lost::Reply, "append", 1);
+    // More than are asked for within the deadline.
+    (0..100).for_each(|_| proxy.lose(Lost::Reply, "append", 1));
     let error = hasty.append(vec![put("created", "a", 1).event_id(id)]).await.unwrap_err();
     assert_eq!(error.kind(), AppendErrorKind::Unavailable, "unknown, so not 'refused'");
     let other = s.store.append(vec![put("created", "a", 2).event_id(id)]).await.unwrap_err();

@@ -86,6 +86,15 @@ impl EventStore {
         {
             return Ok(agreed);
         }
+        // Boxed: it happens rarely, and every append's future would have its size.
+        Box::pin(self.settle_until_answered(family, kinds)).await
+    }
+
+    async fn settle_until_answered(
+        &self,
+        family: &str,
+        kinds: impl Iterator<Item = Kind> + Clone,
+    ) -> Result<Arc<Agreed>, AppendError> {
         let deadline = Instant::now() + self.config().append_deadline;
         let mut waiting = Waiting::default();
         loop {
