@@ -159,6 +159,9 @@ impl From<AppendError> for Problem {
             AppendErrorKind::Conflict { actual, .. } => {
                 Self::conflict("it was changed meanwhile").with("version", &actual)
             }
+            AppendErrorKind::TooLarge { .. } => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY).detail(error.to_string())
+            }
             AppendErrorKind::Unavailable => {
                 tracing::warn!(%error, "the event store cannot be written");
                 Self::unavailable("the event store cannot be written now")

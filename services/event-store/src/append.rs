@@ -32,7 +32,8 @@ impl Waiting {
 }
 
 impl EventStore {
-    /// Appends a batch: all of it or nothing, in one step on the server.
+    /// Appends a batch: all of it or nothing, in one step on the server. It holds as many events and bytes as
+    /// [`crate::Config::batch_limit`] permits.
     ///
     /// An answer lost on the wire is asked for again until [`crate::Config::append_deadline`]; the
     /// event ids make that one append. By then it answers, whatever the server does. Dropping the future leaves open
@@ -162,9 +163,10 @@ impl EventStore {
 
     /// Checks events and lays them out by the settings that the store has.
     pub(crate) async fn lay_out(&self, events: &[NewEvent], ids: Vec<Uuid>) -> Result<Batch, AppendError> {
-        let family = batch::check(self.layout(), events)?;
+        let limit = self.config().batch_limit;
+        let family = batch::check(self.layout(), limit, events)?;
         let settings = self.agreed(family, events.iter().map(|event| event.kind)).await?;
-        Batch::new(self.layout(), events, ids, &settings)
+        Batch::new(self.layout(), limit, events, ids, &settings)
     }
 
     /// What was answered when these events were appended before; an error when an id was used for another

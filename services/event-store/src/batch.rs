@@ -4,6 +4,7 @@
 use crate::error::{AppendError, AppendErrorKind};
 use crate::event::{CacheStep, Expected, NewEvent};
 use crate::kind::{is_valid_action, is_valid_id, is_valid_kind, is_valid_list, is_valid_name};
+use crate::limit::BatchLimit;
 use crate::settings::Agreed;
 use crate::state::{self, Fields};
 use crate::words::Words;
@@ -66,7 +67,12 @@ pub(crate) fn event_ids(events: &[NewEvent]) -> Vec<Uuid> {
 }
 
 /// Checks what needs neither the server nor the kinds' settings. Answers the family of the first event.
-pub(crate) fn check(layout: Layout, events: &[NewEvent]) -> Result<&'static str, AppendError> {
+pub(crate) fn check(
+    layout: Layout,
+    limit: BatchLimit,
+    events: &[NewEvent],
+) -> Result<&'static str, AppendError> {
+    limit.check(events.len(), 0)?;
     let Some(first) = events.first() else {
         return Err(AppendError::new(AppendErrorKind::Invalid, "a batch holds at least one event"));
     };
@@ -84,6 +90,7 @@ impl Batch {
     /// Lays out events that were checked, with these ids, by these settings.
     pub(crate) fn new(
         layout: Layout,
+        limit: BatchLimit,
         events: &[NewEvent],
         ids: Vec<Uuid>,
         settings: &Agreed,
@@ -97,6 +104,7 @@ impl Batch {
             words
                 .event(event, kind, *event_id, superseded[index])
                 .map_err(|message| invalid(index, message))?;
+            limit.check(events.len(), words.size())?;
         }
         let mut args = Words::default();
         args.push_display(format_args!(
@@ -213,6 +221,10 @@ struct Laid {
 }
 
 impl Laid {
+    fn size(&self) -> usize {
+        self.records.size() + self.keys.size() + self.args.size()
+    }
+
     fn event(
         &mut self,
         event: &NewEvent,
@@ -322,12 +334,32 @@ mod tests {
     const ORDER: Kind = Kind::new("order").lists(&["product_ids"]);
 
     fn in_layout(layout: Layout, events: &[NewEvent]) -> Result<Batch, AppendError> {
-        check(layout, events)?;
-        Batch::new(layout, events, event_ids(events), &Agreed::default())
+        let limit = BatchLimit::default();
+        check(layout, limit, events)?;
+        Batch::new(layout, limit, events, event_ids(events), &Agreed::default())
     }
 
     fn batch(events: &[NewEvent]) -> Result<Batch, AppendError> {
         in_layout(Layout::Plain, events)
+    }
+
+    #[test]
+    fn a_batch_beyond_the_limit_of_events_or_bytes_is_refused_with_both_named() {
+        let limit = BatchLimit { events: 2, bytes: 1_000 };
+        let event = |size: usize| NewEvent::put(ORDER, "created", "1", &json!({ "text": "x".repeat(size) }));
+        let laid_out = |events: &[NewEvent]| {
+            check(Layout::Plain, limit, events)?;
+            Batch::new(Layout::Plain, limit, events, event_ids(events), &Agreed::default())
+        };
+        let refused = |events: &[NewEvent]| {
+            let error = laid_out(events).unwrap_err();
+            assert!(error.to_string().contains("2 events and 1000 bytes"), "{error}");
+            error.kind()
+        };
+        let too_large = |events| AppendErrorKind::TooLarge { events, most_events: 2, most_bytes: 1_000 };
+        assert!(laid_out(&[event(10), event(10)]).is_ok());
+        assert_eq!(refused(&[event(10), event(10), event(10)]), too_large(3));
+        assert_eq!(refused(&[event(10), event(1_000)]), too_large(2));
     }
 
     #[test]

@@ -31,6 +31,16 @@ pub enum AppendErrorKind {
     /// The events cannot be appended as they are (a bad name or id, a state that is no object);
     /// nothing was written.
     Invalid,
+    /// The batch holds more than [`crate::Config::batch_limit`] permits; nothing was written. Append it in parts, or raise
+    /// the limit where the batch must be one step.
+    TooLarge {
+        /// The events of the batch.
+        events: usize,
+        /// The events that are permitted.
+        most_events: usize,
+        /// The bytes that are permitted, of keys and arguments as they are sent.
+        most_bytes: usize,
+    },
     /// The server could not be reached or did not answer: **unknown** whether it was written. Appending
     /// again with the same event ids is safe.
     Unavailable,

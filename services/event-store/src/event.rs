@@ -77,6 +77,11 @@ impl NewEvent {
         }
     }
 
+    /// About how many bytes it has.
+    pub(crate) fn size(&self) -> usize {
+        self.entity.as_ref().map_or(0, String::len) + self.entity_id.len()
+    }
+
     /// Accept the append only at this version of the entity.
     pub fn expect(mut self, expected: Expected) -> Self {
         self.expected = expected;

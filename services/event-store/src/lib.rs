@@ -29,6 +29,7 @@ pub mod inspect;
 mod kind;
 mod lanes;
 mod layout;
+mod limit;
 mod metrics;
 mod order;
 mod position;

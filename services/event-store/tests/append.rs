@@ -244,3 +244,21 @@ async fn what_is_appended_is_counted_by_stream_and_what_was_known_or_refused_is_
     store.append(vec![put("updated", "a", 4).expect(Expected::None)]).await.unwrap_err();
     assert_eq!(*counted.0.lock().unwrap(), ["account_created", "account_updated", "account_updated"]);
 }
+
+/// One batch holds the server up for as long as it takes, so it has a limit, which is named where it is exceeded.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_beyond_the_limit_is_refused_and_nothing_of_it_is_written() {
+    let s = server().await;
+    let (most_events, most_bytes) = (10, 20_000);
+    let store = EventStore::connect(s.redis.config().batch_limit(most_events, most_bytes)).await.unwrap();
+    let batch = |count: u64| (0..count).map(|n| put("created", &n.to_string(), n)).collect::<Vec<_>>();
+    let error = store.append(batch(11)).await.unwrap_err();
+    assert_eq!(error.kind(), AppendErrorKind::TooLarge { events: 11, most_events, most_bytes });
+    let large =
+        NewEvent::put(ACCOUNT, "created", "large", &json!({ "id": "large", "text": "x".repeat(20_000) }));
+    let error = store.append(vec![large]).await.unwrap_err();
+    assert_eq!(error.kind(), AppendErrorKind::TooLarge { events: 1, most_events, most_bytes });
+    assert!(error.to_string().contains("10 events and 20000 bytes"), "{error}");
+    assert_eq!(s.command::<u64>(&["XLEN", "events:account_created"]).await, 0);
+    assert_eq!(store.append(batch(10)).await.unwrap().len(), 10);
+}

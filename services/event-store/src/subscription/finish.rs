@@ -14,9 +14,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// Events finished with one call at most, and those with outputs among them.
+/// Events finished with one call at most.
 const EVENTS: usize = 256;
+/// Bounds of the outputs of one call, so that it holds the server up for about a millisecond; those of one event may be more.
 const WITH_OUTPUTS: usize = 32;
+const OUTPUTS: usize = 128;
+const OUTPUT_BYTES: usize = 256 * 1024;
 
 /// After the server refused to park.
 const PARK_AGAIN: Duration = Duration::from_secs(1);
@@ -81,13 +84,17 @@ pub(super) struct Group {
 /// Takes as many of what waits as one call may hold, in the order of ids.
 pub(super) fn next_call(waiting: &mut Vec<Finish>) -> Vec<Finish> {
     waiting.sort_by_key(|f| f.place);
-    let mut with_outputs = 0;
+    let (mut with_outputs, mut outputs, mut bytes) = (0, 0, 0);
     let count = waiting
         .iter()
         .take(EVENTS)
         .take_while(|f| {
             with_outputs += usize::from(!f.outputs.is_empty());
-            with_outputs <= WITH_OUTPUTS
+            outputs += f.outputs.len();
+            bytes += f.outputs.iter().map(NewEvent::size).sum::<usize>();
+            let fits = with_outputs <= WITH_OUTPUTS && outputs <= OUTPUTS && bytes <= OUTPUT_BYTES;
+            // What is too much together goes by itself.
+            fits || f.outputs.is_empty() || with_outputs == 1
         })
         .count();
     waiting.drain(..count).collect()
@@ -326,7 +333,7 @@ fn verdict(batch: Option<&Batch>, answer: Value) -> Option<Settled> {
 fn settled(e: &AppendError) -> Settled {
     match e.kind() {
         AppendErrorKind::Conflict { .. } => Settled::Conflict(format!("the handler's outputs: {e}")),
-        AppendErrorKind::Invalid | AppendErrorKind::DuplicateId => {
+        AppendErrorKind::Invalid | AppendErrorKind::DuplicateId | AppendErrorKind::TooLarge { .. } => {
             Settled::Hopeless(format!("the handler's outputs: {e}"))
         }
         _ => Settled::Refused(e.to_string()),
@@ -384,4 +391,40 @@ fn derived(mut output: NewEvent, index: usize, source: &Event, group: &str) -> N
         output.traceparent.clone_from(&source.traceparent);
     }
     output
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::RawEntry;
+    use crate::{Id, Kind};
+    use serde_json::json;
+
+    fn finish(ms: u64, outputs: usize, bytes: usize) -> Finish {
+        let stream = Kind::new("order").stream("updated");
+        let fields = [
+            ("event_id", "6d3ff6f4-8a0d-4ae6-9ff8-cf1d46c0e4a1"),
+            ("entity", "{\"id\":\"7\"}"),
+            ("version", "1"),
+        ];
+        let fields = fields.map(|(n, v)| (n.as_bytes().to_vec(), v.as_bytes().to_vec())).to_vec();
+        let event = RawEntry { id: Id::new(ms, 0), fields }.into_event(&stream).unwrap();
+        let item = Arc::new(Item::new(event, 0, &[stream]));
+        let output = NewEvent::put(Kind::new("mail"), "sent", "1", &json!({ "text": "x".repeat(bytes) }));
+        Finish { place: (Id::new(ms, 0), 0), item, outputs: vec![output; outputs], own_ids: false }
+    }
+
+    fn calls(mut waiting: Vec<Finish>) -> Vec<usize> {
+        std::iter::from_fn(|| Some(next_call(&mut waiting).len()).filter(|count| *count > 0)).collect()
+    }
+
+    #[test]
+    fn a_call_is_bounded_by_events_by_outputs_and_by_their_bytes() {
+        assert_eq!(calls((0..600).map(|n| finish(n, 0, 0)).collect()), [256, 256, 88]);
+        assert_eq!(calls((0..70).map(|n| finish(n, 1, 10)).collect()), [32, 32, 6]);
+        assert_eq!(calls((0..4).map(|n| finish(n, 60, 10)).collect()), [2, 2]);
+        assert_eq!(calls((0..4).map(|n| finish(n, 1, 200_000)).collect()), [1, 1, 1, 1]);
+        // The outputs of one event are one step, however many they are.
+        assert_eq!(calls(vec![finish(1, 1_000, 10), finish(2, 0, 0), finish(3, 1, 10)]), [2, 1]);
+    }
 }

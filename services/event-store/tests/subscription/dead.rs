@@ -275,3 +275,30 @@ async fn a_letter_that_goes_back_while_a_consumer_is_about_to_park_it_again_is_h
     assert_eq!(dead.count().await.unwrap(), 0);
     consumer.stop().await;
 }
+
+/// An outcome with more outputs than a batch may hold can never succeed.
+#[tokio::test(flavor = "multi_thread")]
+async fn outputs_beyond_the_limit_of_a_batch_are_parked_with_that_reason_and_never_tried_again() {
+    let s = server().await;
+    let store = EventStore::connect(s.redis.config().batch_limit(10, 1 << 20)).await.unwrap();
+    history(&store, "large", 1).await;
+    history(&store, "small", 1).await;
+    let seen = Seen::default();
+    let answer = |event: Event| async move {
+        let count = if event.entity_id == "large" { 11 } else { 10 };
+        let output =
+            |n: usize| NewEvent::put(NOTE, "created", format!("{}-{n}", event.entity_id), &json!({ "n": n }));
+        Outcome::Done((0..count).map(output).collect())
+    };
+    let consumer = run(&store, subscription("one"), Recorder { seen: seen.clone(), answer });
+    let dead = store.dead_letters("group", "account");
+    eventually("one is parked, the other handled", || async {
+        dead.count().await.unwrap() == 1 && pending(&s).await == 0 && count(&seen) >= 2
+    })
+    .await;
+    let letters = dead.list(Id::ZERO, 10).await.unwrap();
+    assert!(letters[0].reason.contains("one append takes 10 events"), "{}", letters[0].reason);
+    assert_eq!((versions(&seen, "large"), versions(&seen, "small")), (vec![1], vec![1]));
+    assert_eq!(s.command::<u64>(&["XLEN", "events:note_created"]).await, 10);
+    consumer.stop().await;
+}
