@@ -124,6 +124,11 @@ impl Layout {
         self.group(family, group, "letters")
     }
 
+    /// Which process a consumer's name belongs to, while that one lives.
+    pub(crate) fn session(self, family: &str, group: &str, consumer: &str) -> String {
+        self.group(family, group, &format!("session:{consumer}"))
+    }
+
     /// A projection's own keys; the same slot for all of one projection.
     pub(crate) fn projection(self, name: &str, version: u32, key: &str) -> String {
         format!("{}:v{version}:{key}", self.tag(name))
@@ -227,6 +232,7 @@ mod tests {
         Clock,
         RegisteredPositions,
         Group(String, &'static str),
+        Session(String, String),
         Projection(String, u32, String),
     }
 
@@ -245,6 +251,7 @@ mod tests {
                 Self::Clock => layout.clock("a"),
                 Self::RegisteredPositions => layout.registered_positions("a"),
                 Self::Group(group, what) => layout.group("a", group, what),
+                Self::Session(group, consumer) => layout.session("a", group, consumer),
                 Self::Projection(name, version, local) => layout.projection(name, *version, local),
             }
         }
@@ -279,7 +286,8 @@ mod tests {
             (0..4096_u64).prop_map(Thing::Seen),
             Just(Thing::Clock),
             Just(Thing::RegisteredPositions),
-            (id(), what).prop_map(|(g, w)| Thing::Group(g, w)),
+            (name(), what).prop_map(|(g, w)| Thing::Group(g, w)),
+            (name(), id()).prop_map(|(g, c)| Thing::Session(g, c)),
             (kind(), 1..3_u32, name()).prop_map(|(n, v, l)| Thing::Projection(n, v, l)),
         ]
     }

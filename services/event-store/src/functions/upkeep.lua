@@ -9,6 +9,16 @@
 -- finished, '~NAME' how much was finished and since when that is so; and for all streams '^' where the group began and
 -- '@' which streams its consumers read (streams.lua).
 
+-- A consumer's name belongs to one process at a time: its session stands in a key that expires when the process gives no
+-- heartbeat. Answers whether it is, or now is, this process; `take` takes it over from any other, as the newest process of
+-- a name does: after a crash nobody gives the name back.
+local function keeps_name(key, session, alive_ms, take)
+  local holder = run('GET', key)
+  if holder and holder ~= session and not take then return false end
+  run('SET', key, session, 'PX', alive_ms)
+  return true
+end
+
 -- The log had this entry and has it no more, though nobody trimmed or deleted it.
 local function is_missing(stream, id)
   if id == '' or id == '0-0' then return false end
@@ -52,10 +62,11 @@ local function beginning(stream, cursors, clock, start)
 end
 
 -- Makes the group where it is not: at its cursor, or where it is to begin.
--- keys: stream, cursors, clock. args: group, stream's name, highest id seen or '', where to begin (an
--- id, or '$' for now).
+-- keys: stream, cursors, clock, session. args: group, stream's name, highest id seen or '', where to begin (an
+-- id, or '$' for now), the process' session, for how long it counts as alive (ms), '1' to take the consumer's name over.
 register('@LIB@_join', function(keys, args)
   local group, name = args[1], args[2]
+  if not keeps_name(keys[4], args[5], args[6], args[7] == '1') then return { 'taken' } end
   local back, cursor = went_back(keys[1], keys[2], name, args[3])
   if back then return back end
   local answer = 'there'
@@ -85,13 +96,15 @@ local function unchanged_since(cursors, name, info, pending, now)
   return now
 end
 
--- keys: stream, cursors. args: group, consumer, stream's name, idle ms after which an empty consumer
--- goes, highest id seen or '', then the ids in hand, ascending. Answers how the group stands (number
+-- keys: stream, cursors, session. args: group, consumer, stream's name, idle ms after which an empty consumer
+-- goes, highest id seen or '', the process' session, for how long it counts as alive (ms), then the ids in hand,
+-- ascending. Answers 'taken' where another process has the consumer's name; else how the group stands (number
 -- pending, lag or '' where the server does not know it, oldest pending id or '', the server's time in
 -- ms, the time since which nothing was finished, the oldest one's consumer or ''), then those of the ids that are no
 -- longer this consumer's.
 register('@LIB@_upkeep', function(keys, args)
   local group, consumer, name, idle = args[1], args[2], args[3], tonumber(args[4])
+  if not keeps_name(keys[3], args[6], args[7], false) then return { 'taken' } end
   local back, known, delivered = went_back(keys[1], keys[2], name, args[5])
   if back then return back end
   local info = info_of(keys[1], group)
@@ -105,7 +118,7 @@ register('@LIB@_upkeep', function(keys, args)
   end
   local answer = { 'ok', pending[1], info.lag or '', pending[2] or '', now, since, holder }
   local ids, mine = {}, {}
-  for i = 6, #args do ids[#ids + 1] = args[i] end
+  for i = 8, #args do ids[#ids + 1] = args[i] end
   local pending_here = held(keys[1], group, consumer, ids)
   for i, id in ipairs(ids) do
     if pending_here[i] then mine[#mine + 1] = id else answer[#answer + 1] = id end
@@ -146,10 +159,14 @@ end)
 
 -- Leaves the group on one stream: what is in hand is handed back (old enough to be claimed at
 -- once), and a consumer without pending entries is removed.
--- A part with each call. keys: stream. args: group, consumer, where to begin, at most. Answers how many were handed back
--- and the last of them.
+-- What is pending for the name of a process that came later is that one's: then nothing is handed back.
+-- A part with each call. keys: stream, session. args: group, consumer, where to begin, at most, the process' session.
+-- Answers how many were handed back and the last of them; 'taken' where another process has the name.
 register('@LIB@_leave', function(keys, args)
   local group, consumer = args[1], args[2]
+  local holder = run('GET', keys[2])
+  if holder and holder ~= args[5] then return { 'taken' } end
+  run('DEL', keys[2])
   local pending = try('XPENDING', keys[1], group, args[3], '+', args[4], consumer)
   if pending.err then return { 'nogroup' } end
   for _, p in ipairs(pending) do

@@ -10,6 +10,7 @@ use super::known::Known;
 use super::patience::Patience;
 use super::reader::{self, Ask, Read, Reader, Waker};
 use super::ready;
+use super::session::Session;
 use super::settle::Step;
 use super::streams::OtherStreams;
 use super::upkeep;
@@ -69,6 +70,10 @@ pub(super) async fn run(
         seen: vec![None; keys.len()],
         tasks: JoinSet::new(),
         waiting: Vec::new(),
+        session: Arc::new(Session::new(
+            layout.session(&family, &subscription.group, &subscription.consumer),
+            subscription.claim_after,
+        )),
         hands: subscription.concurrency,
         parts: parts.min(subscription.concurrency),
         shared: true,
@@ -88,6 +93,7 @@ pub(super) async fn run(
         waker: Waker::default(),
         anew: false,
         halted: false,
+        is_name_taken: false,
         hold_off: None,
         beginning: false,
         starved: false,
@@ -148,6 +154,9 @@ pub(super) struct Driver<H> {
     pub(super) anew: bool,
     /// The log went back in time: nothing is handed out until a person accepts that.
     pub(super) halted: bool,
+    /// Another process has the consumer's name: nothing is read or handed out while that one lives.
+    pub(super) is_name_taken: bool,
+    pub(super) session: Arc<Session>,
     /// No questions to the server before then: the last one failed.
     pub(super) hold_off: Option<Instant>,
     /// The pending list is being read: what is claimed meanwhile may be missing in it.
@@ -169,6 +178,7 @@ impl<H: Handler> Driver<H> {
             cursors: self.cursors.clone(),
             clock: self.clock.clone(),
             waker: self.waker.clone(),
+            session: self.session.clone(),
         });
         let reader = AbortOnDropHandle::new(tokio::spawn(reader.run(requests, answers)));
         let interval = UPKEEP.min(Patience::interval(self.subscription.claim_after));
@@ -208,6 +218,9 @@ impl<H: Handler> Driver<H> {
     }
 
     fn read_on(&mut self, ask: &mpsc::Sender<Ask>) {
+        if self.is_name_taken {
+            return;
+        }
         let coming = |s| reader::BATCH * self.reading.iter().filter(|read| read.streams.contains(&s)).count();
         let coming: Vec<usize> = (0..self.keys.len()).map(coming).collect();
         let streams = self.inbox.readable(&coming, self.starved);
@@ -250,6 +263,9 @@ impl<H: Handler> Driver<H> {
 
     fn take_in(&mut self, read: Read) {
         match read {
+            // Delivered under a name that is another process' now: pending, and that one's to handle.
+            Read::New { .. } | Read::Pending { .. } | Read::Failed(_) if self.is_name_taken => {}
+            Read::NameTaken => self.give_name_up(),
             Read::New { batches, asked } => {
                 let trusted = asked + self.subscription.claim_after;
                 for batch in batches {
@@ -306,7 +322,7 @@ impl<H: Handler> Driver<H> {
     /// to do though nothing happens.
     fn dispatch(&mut self, now: Instant) -> Option<Instant> {
         self.starved = false;
-        if self.halted || self.hands == 0 {
+        if self.halted || self.is_name_taken || self.hands == 0 {
             return None;
         }
         if self.is_closed(now) {
@@ -416,7 +432,7 @@ impl<H: Handler> Driver<H> {
             }
         }
         self.tasks.shutdown().await;
-        let leave = upkeep::leave(&self.store, &self.subscription, &self.keys);
+        let leave = upkeep::leave(&self.store, &self.subscription, &self.session, &self.keys);
         if tokio::time::timeout(Duration::from_secs(2), leave).await.is_err() {
             warn!(
                 group = self.subscription.group,

@@ -7,14 +7,16 @@ use super::patience::Patience;
 use super::settle::Step;
 use super::standstill::{self, Progress};
 use super::streams::{StreamList, UnreadStream, counts_as_read};
-use super::upkeep::{Found, Round, ServerTime, Share};
-use super::{Handler, Standstill};
+use super::upkeep::{Found, Name, Round, ServerTime, Share};
+use super::{Handler, Standstill, Subscription};
 use std::time::Instant;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 impl<H: Handler> Driver<H> {
     pub(super) fn keep_house(&mut self) {
-        if self.keeping_house || self.halted || !self.observation.ready() {
+        let can_read = !self.halted && self.observation.ready();
+        // A consumer whose name is taken asks on, to see when the other process is gone.
+        if self.keeping_house || !(can_read || self.is_name_taken) {
             return;
         }
         // A claim that finds more says so again: what failed is tried with the next sign of life, not at once.
@@ -25,6 +27,7 @@ impl<H: Handler> Driver<H> {
             subscription: self.subscription.clone(),
             keys: self.keys.clone(),
             cursors: self.cursors.clone(),
+            session: self.session.clone(),
             shares: (0..self.keys.len()).map(share).collect(),
             looks_for_unread: self.began.elapsed() >= counts_as_read(self.subscription.claim_after),
         };
@@ -33,6 +36,11 @@ impl<H: Handler> Driver<H> {
 
     pub(super) fn look_after(&mut self, found: Found) {
         self.keeping_house = false;
+        match found.name {
+            Some(Name::Taken) => return self.give_name_up(),
+            Some(Name::Own) if self.is_name_taken => self.take_name_back(),
+            _ => {}
+        }
         if let Some(fault) = found.halted {
             return self.halt(fault);
         }
@@ -61,6 +69,32 @@ impl<H: Handler> Driver<H> {
             self.patience.kept(asked);
             self.claim(seen);
         }
+    }
+
+    /// Another process has this consumer's name: what is pending for the name is that one's to handle.
+    pub(super) fn give_name_up(&mut self) {
+        if !self.is_name_taken {
+            let Subscription { group, consumer, .. } = &*self.subscription;
+            error!(
+                group,
+                consumer,
+                "another process runs under this consumer's name; this one handles nothing while that one lives: give each a name of its own"
+            );
+        }
+        self.is_name_taken = true;
+        self.observation.set_unknown();
+        self.observation.set_name_taken(true);
+        // Connected, and its group is there.
+        self.observation.set_ready(true);
+    }
+
+    fn take_name_back(&mut self) {
+        let Subscription { group, consumer, .. } = &*self.subscription;
+        info!(group, consumer, "the other process under this consumer's name is gone; this one goes on");
+        self.is_name_taken = false;
+        self.observation.set_name_taken(false);
+        // What is pending for the name may have changed meanwhile.
+        self.anew = true;
     }
 
     fn look_for_standstill(&mut self, progress: &[Progress]) {

@@ -28,6 +28,7 @@ mod patience;
 mod reader;
 mod ready;
 mod register;
+mod session;
 mod settle;
 mod standstill;
 mod start;
@@ -92,7 +93,8 @@ pub struct Subscription {
 
 impl Subscription {
     /// A member of a group. All replicas share the group's name; each has a consumer name of its own
-    /// (a pod's name).
+    /// (a pod's name). A process that starts takes its name over from one that has it, which handles nothing more while the
+    /// other lives: see [`Observation::is_name_taken`].
     #[must_use]
     pub fn new(group: impl Into<String>, consumer: impl Into<String>) -> Self {
         Self {

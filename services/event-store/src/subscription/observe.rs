@@ -31,6 +31,7 @@ struct Inner {
     subscription: Arc<Subscription>,
     metrics: Arc<dyn Metrics>,
     ready: AtomicBool,
+    name_taken: AtomicBool,
     handled: AtomicU64,
     retried: AtomicU64,
     conflicted: AtomicU64,
@@ -64,6 +65,7 @@ impl Observation {
                 subscription,
                 metrics,
                 ready: AtomicBool::new(false),
+                name_taken: AtomicBool::new(false),
                 handled: AtomicU64::new(0),
                 retried: AtomicU64::new(0),
                 conflicted: AtomicU64::new(0),
@@ -101,6 +103,14 @@ impl Observation {
     #[must_use]
     pub fn unread_streams(&self) -> Vec<UnreadStream> {
         locked(&self.inner.unread).clone()
+    }
+
+    /// Does another process run under this consumer's name? It has started later, or this one gave no heartbeat for the claim
+    /// time; this one handles nothing until that one has left, or has given none for the claim time. Give each process a name
+    /// of its own. A reason to warn somebody, and none to take the process out of service.
+    #[must_use]
+    pub fn is_name_taken(&self) -> bool {
+        self.inner.name_taken.load(Ordering::Relaxed)
     }
 
     /// Events finished by this consumer.
@@ -141,6 +151,10 @@ impl Observation {
 
     pub(super) fn set_ready(&self, ready: bool) {
         self.inner.ready.store(ready, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_name_taken(&self, taken: bool) {
+        self.inner.name_taken.store(taken, Ordering::Relaxed);
     }
 
     pub(super) fn set_fault(&self, fault: Option<SubscriptionError>) {

@@ -4,6 +4,7 @@
 
 use super::item::{self, Entries};
 use super::register;
+use super::session::Session;
 use super::streams::StreamList;
 use super::{Subscription, SubscriptionError, upkeep};
 use crate::entry::{self, RawEntry};
@@ -72,6 +73,8 @@ pub(super) enum Read {
     },
     /// The log went back in time.
     Halted(SubscriptionError),
+    /// Another process has the consumer's name.
+    NameTaken,
     /// The server could not be read; the reader has paused and will begin anew.
     Failed(String),
 }
@@ -103,6 +106,15 @@ pub(super) struct Reader {
     pub(super) cursors: String,
     pub(super) clock: String,
     pub(super) waker: Waker,
+    pub(super) session: Arc<Session>,
+}
+
+/// What a stream of the group is joined with.
+enum Joined {
+    /// Up to here what is finished may come again.
+    Since(Id),
+    Halted(SubscriptionError),
+    NameTaken,
 }
 
 /// A read that is under way.
@@ -195,8 +207,9 @@ impl Reader {
         let mut again = Vec::new();
         for (number, seen) in seen.iter().enumerate() {
             match self.join(number, *seen).await? {
-                Ok(id) => again.push(id),
-                Err(halted) => return Ok((None, Read::Halted(halted))),
+                Joined::Since(id) => again.push(id),
+                Joined::Halted(halted) => return Ok((None, Read::Halted(halted))),
+                Joined::NameTaken => return Ok((None, Read::NameTaken)),
             }
         }
         let mut entries = Vec::new();
@@ -211,26 +224,35 @@ impl Reader {
     }
 
     /// A group that is lost goes on at its durable cursor, a new one begins where it is asked to.
-    /// Answers up to which id what is finished may come again.
-    async fn join(
-        &self,
-        number: usize,
-        seen: Option<Id>,
-    ) -> Result<Result<Id, SubscriptionError>, ReadError> {
+    async fn join(&self, number: usize, seen: Option<Id>) -> Result<Joined, ReadError> {
         let (group, stream) = (&self.subscription.group, &self.subscription.streams[number]);
-        let keys = [self.keys[number].clone(), self.cursors.clone(), self.clock.clone()];
-        let start = self.subscription.start.word();
-        let args = [group.clone(), stream.to_string(), upkeep::optional(seen), start];
+        let session = &self.session;
+        let keys = [self.keys[number].clone(), self.cursors.clone(), self.clock.clone(), session.key.clone()];
+        let args = [
+            group.clone(),
+            stream.to_string(),
+            upkeep::optional(seen),
+            self.subscription.start.word(),
+            session.id.clone(),
+            session.alive_ms(),
+            u8::from(session.is_new()).to_string(),
+        ];
         let words = functions::call(&mut self.store.connection(), "join", &keys, &args).await?;
         let words = entry::words(words);
+        if words.first().is_some_and(|word| word == "taken") {
+            return Ok(Joined::NameTaken);
+        }
+        session.taken();
         match words.first().map(String::as_str) {
-            Some("back") => return Ok(Err(SubscriptionError::went_back(group, stream, &words[1..]))),
+            Some("back") => {
+                return Ok(Joined::Halted(SubscriptionError::went_back(group, stream, &words[1..])));
+            }
             Some("recovered") => warn!(group, %stream, "the group was lost and goes on at its cursor"),
             Some("made") => info!(group, %stream, "made the group"),
             Some("there") => {}
             _ => return Err(ReadError::malformed(format!("the server answered {words:?}"))),
         }
-        Ok(Ok(words.get(1).and_then(|id| id.parse().ok()).unwrap_or(Id::ZERO)))
+        Ok(Joined::Since(words.get(1).and_then(|id| id.parse().ok()).unwrap_or(Id::ZERO)))
     }
 
     async fn read_pending(

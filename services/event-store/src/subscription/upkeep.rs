@@ -2,6 +2,7 @@
 //! cursor, looks how the group stands and which streams it reads. Never claims anything, which may take long.
 
 use super::register;
+use super::session::Session;
 use super::standstill::Progress;
 use super::streams::{StreamList, UnreadStream};
 use super::{GroupState, Subscription, SubscriptionError};
@@ -41,10 +42,20 @@ pub(super) struct Round {
     pub(super) subscription: Arc<Subscription>,
     pub(super) keys: Vec<String>,
     pub(super) cursors: String,
+    pub(super) session: Arc<Session>,
     /// Per stream of the subscription.
     pub(super) shares: Vec<Share>,
     /// Looks for streams of the group that nobody reads.
     pub(super) looks_for_unread: bool,
+}
+
+/// Whose a consumer's name is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Name {
+    /// This process'.
+    Own,
+    /// That of another process.
+    Taken,
 }
 
 /// What a round brought.
@@ -65,6 +76,8 @@ pub(super) struct Found {
     /// Those that nobody reads; `None` when nobody looked for them.
     pub(super) unread: Option<Vec<UnreadStream>>,
     pub(super) halted: Option<SubscriptionError>,
+    /// Whose the consumer's name is; `None` when the server has not said it.
+    pub(super) name: Option<Name>,
     pub(super) error: Option<String>,
 }
 
@@ -83,7 +96,7 @@ impl Round {
                 Err(e) => found.error = Some(e.to_string()),
             }
         }
-        if found.error.is_none() && found.halted.is_none() {
+        if found.error.is_none() && found.halted.is_none() && found.name != Some(Name::Taken) {
             found.kept_at = seen.map(|time| (asked, time));
         }
         if let Some(list) = found.streams.as_ref().filter(|_| self.looks_for_unread) {
@@ -123,13 +136,20 @@ impl Round {
             stream.to_string(),
             forget.to_string(),
             optional(self.shares[number].seen),
+            self.session.id.clone(),
+            self.session.alive_ms(),
         ];
         args.extend(held.iter().map(ToString::to_string));
-        let keys = [self.keys[number].clone(), self.cursors.clone()];
+        let keys = [self.keys[number].clone(), self.cursors.clone(), self.session.key.clone()];
         let words =
             entry::words(functions::call(&mut self.store.connection(), "upkeep", &keys, &args).await?);
+        found.name.get_or_insert(Name::Own);
         match words.first().map(String::as_str) {
             Some("ok") => {}
+            Some("taken") => {
+                found.name = Some(Name::Taken);
+                return Ok((ServerTime(0), None));
+            }
             Some("back") => {
                 found.halted = Some(SubscriptionError::went_back(&s.group, stream, &words[1..]));
                 return Ok((ServerTime(0), None));
@@ -158,13 +178,24 @@ impl Round {
 }
 
 /// Hands back what is still pending for this consumer and leaves the group.
-pub(super) async fn leave(store: &EventStore, subscription: &Subscription, keys: &[String]) {
+pub(super) async fn leave(
+    store: &EventStore,
+    subscription: &Subscription,
+    session: &Session,
+    keys: &[String],
+) {
     for key in keys {
         let mut from = "-".to_owned();
         loop {
-            let args = [subscription.group.clone(), subscription.consumer.clone(), from, PART.to_string()];
-            let answer =
-                functions::call(&mut store.connection(), "leave", std::slice::from_ref(key), &args).await;
+            let args = [
+                subscription.group.clone(),
+                subscription.consumer.clone(),
+                from,
+                PART.to_string(),
+                session.id.clone(),
+            ];
+            let keys = [key.clone(), session.key.clone()];
+            let answer = functions::call(&mut store.connection(), "leave", &keys, &args).await;
             let words = match answer {
                 Ok(answer) => entry::words(answer),
                 Err(e) => {

@@ -6,6 +6,7 @@ mod claims;
 mod dead;
 mod effects;
 mod group;
+mod names;
 mod order;
 mod progress;
 mod random;
