@@ -26,6 +26,11 @@ impl Body {
         Ok((Self { text: text.into(), tree: OnceLock::new() }, id))
     }
 
+    /// Stands for a state that is not held in memory.
+    pub(crate) fn left_out() -> Self {
+        Self { text: "null".into(), tree: OnceLock::new() }
+    }
+
     /// The JSON as it was written.
     #[must_use]
     pub fn text(&self) -> &str {

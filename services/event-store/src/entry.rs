@@ -16,6 +16,11 @@ pub(crate) struct RawEntry {
 }
 
 impl RawEntry {
+    /// The bytes of its fields.
+    pub(crate) fn size(&self) -> usize {
+        self.fields.iter().map(|(name, value)| name.len() + value.len()).sum()
+    }
+
     /// A field as text, whatever bytes it holds.
     pub(crate) fn lossy(&self, name: &str) -> String {
         let found = self.fields.iter().find(|(n, _)| n == name.as_bytes());
@@ -76,6 +81,11 @@ impl RawEntry {
             after,
         })
     }
+}
+
+/// The bytes of these entries together.
+pub(crate) fn size_of(entries: &[RawEntry]) -> usize {
+    entries.iter().map(RawEntry::size).sum()
 }
 
 /// Entries of several streams, as XREAD and XREADGROUP answer; the key stands first.

@@ -32,6 +32,7 @@ mod layout;
 mod limit;
 mod metrics;
 mod order;
+mod page;
 mod position;
 mod projection;
 mod reads;

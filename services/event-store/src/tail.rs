@@ -3,14 +3,18 @@
 
 use crate::entry::{self, RawEntry};
 use crate::error::{ReadError, ReadErrorKind};
+use crate::page::PageSize;
 use crate::{Event, EventStore, Id, StreamName, order, replay};
 use redis::Value;
 use redis::aio::MultiplexedConnection;
 use std::time::Duration;
 use tracing::warn;
 
-/// Entries a stream may answer in one read.
-pub(crate) const BATCH: usize = 500;
+/// Entries a stream may answer in one read, and about how many bytes of all streams together.
+const BATCH: usize = 500;
+const BYTES: usize = 4 << 20;
+/// Entries of the first read: one read of a tail is often all that its caller wants.
+const FIRST: usize = 16;
 const BLOCK: Duration = Duration::from_secs(2);
 /// A blocking read that is silent for so long has lost its server.
 pub(crate) const SILENCE: Duration = Duration::from_secs(10);
@@ -28,6 +32,7 @@ pub struct Tail {
     covered: Vec<Id>,
     /// Every event up to here was handed out.
     position: Id,
+    size: PageSize,
     connection: Option<MultiplexedConnection>,
 }
 
@@ -72,7 +77,8 @@ impl EventStore {
         let (streams, cursors): (Vec<StreamName>, Vec<Id>) = streams.into_iter().unzip();
         let keys = streams.iter().map(|s| self.layout().stream(s)).collect();
         let (covered, position) = (cursors.clone(), cursors.iter().min().copied().unwrap_or(Id::ZERO));
-        Tail { store: self.clone(), streams, keys, cursors, covered, position, connection: None }
+        let size = PageSize::new(BATCH, BYTES / streams.len().max(1)).beginning_with(FIRST);
+        Tail { store: self.clone(), streams, keys, cursors, covered, position, size, connection: None }
     }
 }
 
@@ -99,13 +105,16 @@ impl Tail {
 
     /// Like [`next`](Self::next), but answers nothing at the end of the log instead of waiting.
     pub(crate) async fn next_now(&mut self) -> Result<Vec<Event>, ReadError> {
-        let page = self.page().await?;
+        let count = self.size.count();
+        let page = self.page(count).await?;
+        let entries = page.entries.iter().map(|(_, entries)| entries.len()).sum();
+        self.size.saw(entries, page.entries.iter().map(|(_, entries)| entry::size_of(entries)).sum());
         let mut left: Vec<usize> = vec![0; self.streams.len()];
         let mut full = vec![false; self.streams.len()];
         for (stream, entries) in &page.entries {
-            (left[*stream], full[*stream]) = (entries.len(), entries.len() >= BATCH);
+            (left[*stream], full[*stream]) = (entries.len(), entries.len() >= count);
         }
-        let merged = order::merge(page.entries, BATCH);
+        let merged = order::merge(page.entries, count);
         for (stream, raw) in &merged {
             self.cursors[*stream] = raw.id;
             left[*stream] -= 1;
@@ -139,11 +148,11 @@ impl Tail {
     }
 
     /// Entries after the cursors, all streams at one moment, and the proof that none of them was trimmed before.
-    async fn page(&mut self) -> Result<Page, ReadError> {
+    async fn page(&mut self, count: usize) -> Result<Page, ReadError> {
         let layout = self.store.layout();
         let family = self.streams.first().map_or("", |stream| stream.family());
         let mut pipe = redis::pipe();
-        pipe.cmd("GET").arg(layout.clock(family)).add_command(self.read(None, BATCH));
+        pipe.cmd("GET").arg(layout.clock(family)).add_command(self.read(None, count));
         for stream in &self.streams {
             let marks = layout.trimmed(stream.family());
             pipe.cmd("HMGET").arg(marks).arg(stream.to_string()).arg(replay::last_field(stream));

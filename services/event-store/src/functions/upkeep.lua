@@ -144,6 +144,9 @@ register('@LIB@_upkeep', function(keys, args)
   return answer
 end)
 
+-- The pending entries that one claim looks at, where it finds none to claim.
+local LOOKED = 1000
+
 -- Claims what has been idle for too long.
 -- keys: stream. args: group, consumer, least idle ms, where to go on in the pending list, at most so many,
 -- the time (ms) after which nothing is claimed any more. Answers where to go on ('0-0' at the end) and
@@ -153,8 +156,13 @@ register('@LIB@_claim', function(keys, args)
   local time = run('TIME')
   local now = tonumber(time[1]) * 1000 + floor(tonumber(time[2]) / 1000)
   if now > tonumber(args[6]) then return { 'late' } end
-  local found = run('XAUTOCLAIM', keys[1], args[1], args[2], args[3], args[4], 'COUNT', args[5])
-  return { found[1], found[2] }
+  -- It looks at ten times as many entries as it may claim; where none of these was idle for long enough, at further ones.
+  local from, count, looked, found = args[4], tonumber(args[5]), 0, nil
+  repeat
+    found = run('XAUTOCLAIM', keys[1], args[1], args[2], args[3], from, 'COUNT', count)
+    from, looked = found[1], looked + 10 * count
+  until #found[2] > 0 or from == '0-0' or looked >= LOOKED
+  return { from, found[2] }
 end)
 
 -- Leaves the group on one stream: what is in hand is handed back (old enough to be claimed at

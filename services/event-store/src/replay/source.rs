@@ -4,6 +4,7 @@
 use super::{Decode, ReplayError, misses};
 use crate::entry::{self, RawEntry};
 use crate::error::{ReadError, ReplayErrorKind};
+use crate::page::PageSize;
 use crate::{Id, StreamName};
 use redis::Value;
 use redis::aio::MultiplexedConnection;
@@ -60,8 +61,9 @@ impl Source {
         mut connection: MultiplexedConnection,
         pages: mpsc::Sender<Result<Vec<RawEntry>, ReplayError>>,
     ) {
-        let mut count = PAGE;
+        let mut size = PageSize::new(PAGE, PAGE_BYTES);
         while self.after < self.upto {
+            let count = size.count();
             let page = self.page(&mut connection, count).await;
             let (failed, full) = match &page {
                 Ok(entries) => (false, entries.len() == count),
@@ -69,7 +71,7 @@ impl Source {
             };
             if let Ok(entries) = &page {
                 self.after = entries.last().map_or(self.upto, |e| e.id);
-                count = next_count(count, entries);
+                size.saw(entries.len(), entry::size_of(entries));
             }
             if pages.send(page).await.is_err() || failed || !full {
                 return;
@@ -99,16 +101,6 @@ impl Source {
             ));
         }
         Ok(entry::parse_entries(reply))
-    }
-}
-
-/// Pages of large entries have fewer of them, so that memory stays bounded.
-fn next_count(count: usize, entries: &[RawEntry]) -> usize {
-    let bytes: usize = entries.iter().flat_map(|e| &e.fields).map(|(n, v)| n.len() + v.len()).sum();
-    match bytes {
-        b if b > PAGE_BYTES => (count / 4).max(1),
-        b if b < PAGE_BYTES / 8 => (count * 2).min(PAGE),
-        _ => count,
     }
 }
 
@@ -143,22 +135,5 @@ impl<T> Open<T> {
         }
         let end = self.buffer.partition_point(|(id, _)| *id <= bound);
         self.buffer.drain(..end).collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn entry(bytes: usize) -> RawEntry {
-        RawEntry { id: Id::new(1, 0), fields: vec![(Vec::new(), vec![0; bytes])] }
-    }
-
-    #[test]
-    fn pages_of_large_entries_shrink_and_grow_again() {
-        assert_eq!(next_count(1000, &[entry(PAGE_BYTES + 1)]), 250);
-        assert_eq!(next_count(2, &[entry(PAGE_BYTES + 1)]), 1);
-        assert_eq!(next_count(1, &[entry(10)]), 2);
-        assert_eq!(next_count(1000, &[entry(10)]), PAGE);
     }
 }

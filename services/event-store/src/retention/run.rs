@@ -4,11 +4,13 @@
 use super::{Preview, TrimError, TrimErrorKind};
 use crate::entry::{self, RawEntry};
 use crate::error::ReadError;
+use crate::page::PageSize;
 use crate::{EventStore, Id, StreamName};
 use redis::Value;
 
-/// Entries removed in one step.
+/// Entries removed in one step, and about how many bytes of them.
 const PAGE: usize = 200;
+const PAGE_BYTES: usize = 4 << 20;
 
 /// What a trim has done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,16 +36,24 @@ impl Preview {
     }
 }
 
-async fn page(store: &EventStore, key: &str, from: Id, below: Id) -> Result<Vec<RawEntry>, ReadError> {
+async fn page(
+    store: &EventStore,
+    key: &str,
+    from: Id,
+    below: Id,
+    size: &mut PageSize,
+) -> Result<Vec<RawEntry>, ReadError> {
     let reply: Value = redis::cmd("XRANGE")
         .arg(key)
         .arg(from.to_string())
         .arg(format!("({below}"))
         .arg("COUNT")
-        .arg(PAGE)
+        .arg(size.count())
         .query_async(&mut store.reads())
         .await?;
-    Ok(entry::parse_entries(reply))
+    let entries = entry::parse_entries(reply);
+    size.saw(entries.len(), entry::size_of(&entries));
+    Ok(entries)
 }
 
 /// Adds each event's record to the keys, and its id and version to the args. What is no event has
@@ -73,10 +83,12 @@ async fn trim(
     if keeps_from == Id::ZERO {
         return Ok(());
     }
+    let mut size = PageSize::new(PAGE, PAGE_BYTES);
     loop {
-        let entries = page(store, &key, Id::ZERO, keeps_from).await?;
+        let count = size.count();
+        let entries = page(store, &key, Id::ZERO, keeps_from, &mut size).await?;
         let Some(last) = entries.last().map(|e| e.id) else { return Ok(()) };
-        let stays = if entries.len() < PAGE { keeps_from } else { last.next() };
+        let stays = if entries.len() < count { keeps_from } else { last.next() };
         let family = stream.family();
         let (marks, positions) = (layout.trimmed(family), layout.registered_positions(family));
         let mut keys = vec![key.clone(), layout.kept(stream), marks, positions];
@@ -118,9 +130,9 @@ async fn trim(
 /// Removes snapshots that have been replaced by newer events.
 async fn sweep(store: &EventStore, stream: &StreamName, trimmed: &mut Trimmed) -> Result<(), TrimError> {
     let layout = store.layout();
-    let mut from = Id::ZERO;
+    let (mut from, mut size) = (Id::ZERO, PageSize::new(PAGE, PAGE_BYTES));
     loop {
-        let entries = page(store, &layout.kept(stream), from, Id::MAX).await?;
+        let entries = page(store, &layout.kept(stream), from, Id::MAX, &mut size).await?;
         let Some(last) = entries.last().map(|e| e.id) else { return Ok(()) };
         let mut keys = vec![layout.kept(stream), layout.trimmed(stream.family())];
         let mut args = vec![stream.to_string()];

@@ -5,6 +5,7 @@ use super::Subscription;
 use super::item::{self, Entries};
 use super::upkeep::ServerTime;
 use crate::error::ReadError;
+use crate::page::PageSize;
 use crate::{EventStore, entry, functions};
 use redis::Value;
 use std::sync::Arc;
@@ -20,6 +21,8 @@ pub(super) struct Claim {
     pub(super) keys: Vec<String>,
     /// Per stream of the subscription: how many more entries there is room for.
     pub(super) rooms: Vec<usize>,
+    /// Per stream: the entries to ask for at a time.
+    pub(super) sizes: Vec<PageSize>,
     /// How long an entry must have been idle.
     pub(super) least_idle: Duration,
     /// After this time by the server's clock nothing is claimed.
@@ -38,9 +41,10 @@ pub(super) struct Claimed {
 impl Claim {
     pub(super) async fn run(self) -> Claimed {
         let mut claimed = Claimed::default();
+        let mut left = self.subscription.read_ahead_bytes;
         // A stream that fails must not keep the others from their turn.
         for number in 0..self.keys.len() {
-            if let Err(e) = self.stream(number, &mut claimed).await {
+            if let Err(e) = self.stream(number, &mut left, &mut claimed).await {
                 claimed.error = Some(e.to_string());
             }
         }
@@ -48,9 +52,11 @@ impl Claim {
     }
 
     /// As far as there is room: what one cannot handle soon is better claimed by another.
-    async fn stream(&self, number: usize, claimed: &mut Claimed) -> Result<(), ReadError> {
+    /// States beyond the bytes that are `left` are left out.
+    async fn stream(&self, number: usize, left: &mut usize, claimed: &mut Claimed) -> Result<(), ReadError> {
         let s = &self.subscription;
         let mut room = self.rooms[number];
+        let mut size = self.sizes[number];
         let mut from = "0-0".to_owned();
         while room > 0 {
             let args = [
@@ -58,7 +64,7 @@ impl Claim {
                 s.consumer.clone(),
                 self.least_idle.as_millis().to_string(),
                 from,
-                room.clamp(10, BATCH).to_string(),
+                room.max(10).min(size.count()).to_string(),
                 self.until.0.to_string(),
             ];
             let keys = std::slice::from_ref(&self.keys[number]);
@@ -71,8 +77,9 @@ impl Claim {
             }
             let entries = parts.next().map(entry::parse_entries).unwrap_or_default();
             room = room.saturating_sub(entries.len());
+            size.saw(entries.len(), entry::size_of(&entries));
             if !entries.is_empty() {
-                claimed.entries.push((number, item::decoded(entries, number, &s.streams)));
+                claimed.entries.push((number, item::decoded_within(left, entries, number, &s.streams)));
             }
             if from.is_empty() || from == "0-0" {
                 return Ok(());

@@ -12,9 +12,10 @@ use super::reader::{self, Ask, Read, Reader, Waker};
 use super::ready;
 use super::session::Session;
 use super::settle::Step;
+use super::states::States;
 use super::streams::OtherStreams;
-use super::upkeep;
 use super::{Handler, Observation, Subscription};
+use crate::page::PageSize;
 use crate::{EventStore, Id};
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -61,15 +62,17 @@ pub(super) async fn run(
         cursors: layout.cursors(&family, &subscription.group),
         clock: layout.clock(&family),
         patience: Patience::new(subscription.claim_after, Instant::now()),
-        inbox: Inbox::new(keys.len(), ROOM),
+        inbox: Inbox::new(keys.len(), ROOM, subscription.read_ahead_bytes),
         known: Known::default(),
         others: OtherStreams::unknown(&subscription.streams),
         closed_until: None,
         began: Instant::now(),
+        sizes: vec![subscription.page_size(); keys.len()],
         again: vec![Id::ZERO; keys.len()],
         seen: vec![None; keys.len()],
         tasks: JoinSet::new(),
         waiting: Vec::new(),
+        states: States { store: store.clone(), streams: subscription.streams.clone().into() },
         session: Arc::new(Session::new(
             layout.session(&family, &subscription.group, &subscription.consumer),
             subscription.claim_after,
@@ -105,6 +108,8 @@ pub(super) async fn run(
 /// A read that was asked for.
 pub(super) struct Reading {
     streams: Vec<usize>,
+    /// The entries that each may bring.
+    count: usize,
     at_once: bool,
 }
 
@@ -126,10 +131,13 @@ pub(super) struct Driver<H> {
     /// Nothing is handed out before then: this consumer's streams have joined the group.
     pub(super) closed_until: Option<Instant>,
     pub(super) began: Instant,
+    /// Per stream: the entries to ask for at a time.
+    pub(super) sizes: Vec<PageSize>,
     /// Per stream: up to here what is finished may be delivered again.
     pub(super) again: Vec<Id>,
     /// Per stream: the highest id that was delivered.
     pub(super) seen: Vec<Option<Id>>,
+    states: States,
     pub(super) tasks: JoinSet<Step>,
     /// Handled, to be finished with the next call.
     pub(super) waiting: Vec<Finish>,
@@ -221,7 +229,8 @@ impl<H: Handler> Driver<H> {
         if self.is_name_taken {
             return;
         }
-        let coming = |s| reader::BATCH * self.reading.iter().filter(|read| read.streams.contains(&s)).count();
+        let coming =
+            |s| self.reading.iter().filter(|read| read.streams.contains(&s)).map(|read| read.count).sum();
         let coming: Vec<usize> = (0..self.keys.len()).map(coming).collect();
         let streams = self.inbox.readable(&coming, self.starved);
         let at_once = streams.iter().any(|s| self.inbox.may_hold_more(*s));
@@ -251,11 +260,12 @@ impl<H: Handler> Driver<H> {
         if !streams.is_empty() || self.anew {
             let anew = self.anew.then(|| self.seen.clone());
             let begins = anew.is_some();
-            let request = Ask { streams: streams.clone(), at_once, anew };
+            let count = PageSize::common(streams.iter().map(|s| self.sizes[*s]));
+            let request = Ask { streams: streams.clone(), count, at_once, anew };
             if ask.try_send(request).is_ok() {
                 self.beginning |= begins;
                 self.inbox.reads_only(&streams, self.subscription.concurrency == 1);
-                self.reading.push_back(Reading { streams, at_once });
+                self.reading.push_back(Reading { streams, count, at_once });
                 self.anew = false;
             }
         }
@@ -270,6 +280,7 @@ impl<H: Handler> Driver<H> {
                 let trusted = asked + self.subscription.claim_after;
                 for batch in batches {
                     let stream = batch.stream;
+                    self.sizes[stream].saw(batch.entries.len(), batch.bytes);
                     let last = batch.entries.last().map(|(id, _)| *id);
                     self.inbox.set_bound(stream, last.filter(|_| batch.more));
                     self.seen[stream] = self.seen[stream].max(last);
@@ -384,8 +395,10 @@ impl<H: Handler> Driver<H> {
             }
             let hands = share.min(self.hands).min(jobs.len());
             self.hands -= hands;
-            let handler = self.handler.clone();
-            self.tasks.spawn(async move { Step::Handled(hand::several(handler, jobs, hands).await, hands) });
+            let (handler, states) = (self.handler.clone(), self.states.clone());
+            self.tasks.spawn(async move {
+                Step::Handled(hand::several(handler, &states, jobs, hands).await, hands)
+            });
         }
         // No hand was left for these.
         for (place, _) in events {
@@ -393,7 +406,7 @@ impl<H: Handler> Driver<H> {
         }
     }
 
-    fn finish_what_waits(&mut self) {
+    pub(super) fn finish_what_waits(&mut self) {
         // Where the order counts what is finished is always a beginning of the log: no call overtakes one that is sent again.
         let at_once = if self.subscription.concurrency == 1 { 1 } else { FINISHING };
         if self.finishing >= at_once || self.waiting.is_empty() {
@@ -402,43 +415,6 @@ impl<H: Handler> Driver<H> {
         self.finishing += 1;
         let (group, events) = (self.group.clone(), finish::next_call(&mut self.waiting));
         self.tasks.spawn(async move { Step::Finished(group.finish(events).await) });
-    }
-
-    /// Stops reading, lets handlers end within the bound, hands the rest back.
-    async fn shut_down(mut self, mut reader: AbortOnDropHandle<()>, mut reads: mpsc::Receiver<Read>) {
-        self.observation.set_ready(false);
-        // Nothing is handed out from here on.
-        self.halted = true;
-        let deadline = tokio::time::Instant::now() + self.subscription.shutdown;
-        let stop = async {
-            let mut nudge = tokio::time::interval(Duration::from_millis(20));
-            loop {
-                tokio::select! {
-                    _ = &mut reader => break,
-                    // What the last read brought stays pending for this consumer and is handed back below.
-                    Some(_) = reads.recv() => {}
-                    _ = nudge.tick() => self.waker.wake(&self.store, &self.keys).await,
-                }
-            }
-        };
-        if tokio::time::timeout_at(deadline, stop).await.is_err() {
-            reader.abort();
-        }
-        loop {
-            self.finish_what_waits();
-            match tokio::time::timeout_at(deadline, self.tasks.join_next()).await {
-                Ok(Some(ended)) => self.step(ended),
-                Ok(None) | Err(_) => break,
-            }
-        }
-        self.tasks.shutdown().await;
-        let leave = upkeep::leave(&self.store, &self.subscription, &self.session, &self.keys);
-        if tokio::time::timeout(Duration::from_secs(2), leave).await.is_err() {
-            warn!(
-                group = self.subscription.group,
-                "the server does not answer; what is in hand will be claimed later"
-            );
-        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! carried on in a task of its own. Never talks to Redis.
 
 use super::item::{Item, Place};
+use super::states::{ReadState, State};
 use super::{Handler, Outcome};
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,6 +17,9 @@ use tracing::Instrument;
 const BUDGET: Duration = Duration::from_millis(1);
 /// Handlers that took so long together are better shared by several tasks, which may run on several cores.
 const WORTH_SHARING: Duration = Duration::from_micros(200);
+
+/// Why an event is parked whose state cannot be read again.
+const GONE: &str = "its entry was taken out of the log before it was handled";
 
 /// An event in hand.
 pub(super) struct Job {
@@ -39,6 +43,7 @@ pub(super) enum Handled {
 /// Asks about events in turn, until `hands` of them are in the air.
 pub(super) async fn several(
     handler: Arc<impl Handler>,
+    states: &impl ReadState,
     jobs: Vec<(Place, Arc<Item>)>,
     hands: usize,
 ) -> Vec<Handled> {
@@ -51,7 +56,25 @@ pub(super) async fn several(
             asked.push(Handled::Unbegun(place));
             continue;
         }
-        let mut running = run(handler.clone(), item.clone());
+        // The state is dropped with the handler's future; what waits to be finished is the entry as it was held.
+        let whole = match states.state_of(place, &item).await {
+            State::Read(whole) => whole,
+            State::Gone => {
+                let job = Job { place, item, began: now };
+                asked.push(Handled::Ended(job, Outcome::Park(GONE.to_owned()), Duration::ZERO));
+                continue;
+            }
+            State::Unknown => {
+                // What comes after it must not overtake it where the order counts.
+                free = 0;
+                asked.push(Handled::Unbegun(place));
+                continue;
+            }
+        };
+        if item.is_without_state {
+            now = Instant::now();
+        }
+        let mut running = run(handler.clone(), whole);
         let job = Job { place, item, began: now };
         let polled = poll_fn(|cx| Poll::Ready(guarded(running.as_mut(), cx))).await;
         // The end of one is the beginning of the next.
@@ -115,6 +138,15 @@ mod tests {
 
     struct Takes(Duration);
 
+    /// All states are held.
+    struct Held;
+
+    impl ReadState for Held {
+        async fn state_of(&self, _: Place, item: &Arc<Item>) -> State {
+            State::Read(item.clone())
+        }
+    }
+
     impl Handler for Takes {
         async fn handle(&self, _: &crate::Event) -> Outcome {
             std::thread::sleep(self.0);
@@ -133,7 +165,7 @@ mod tests {
         let event = RawEntry { id: Id::new(1, 0), fields }.into_event(&stream).unwrap();
         let item = Arc::new(Item::new(event, 0, &[stream]));
         let jobs = (1..=3).map(|ms| ((Id::new(ms, 0), 0), item.clone())).collect();
-        several(Arc::new(Takes(takes)), jobs, 16).await
+        several(Arc::new(Takes(takes)), &Held, jobs, 16).await
     }
 
     #[tokio::test]

@@ -153,6 +153,7 @@ impl<H: Handler> Driver<H> {
             subscription: self.subscription.clone(),
             keys: self.keys.clone(),
             rooms: (0..self.keys.len()).map(|stream| self.inbox.claimable(stream, claim::BATCH)).collect(),
+            sizes: self.sizes.clone(),
             least_idle: self.patience.least_idle(Instant::now()),
             until: ServerTime(seen.0.saturating_add(u64::try_from(within).unwrap_or(u64::MAX))),
         };

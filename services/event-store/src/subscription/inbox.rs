@@ -1,9 +1,13 @@
 //! What a consumer holds; `plan` decides which of it may be handed out next. Pure.
 //!
 //! Of the three rules two are the plan's: *order across streams* and *order per key*. Here is the third, *room*. A
-//! stream is read while fewer than its share of entries is held. A consumer whose free handlers find nothing to do reads
+//! stream is read while fewer than its share of entries is held, and fewer bytes of states than there is room for. A consumer whose free handlers find nothing to do reads
 //! on beyond that, one batch after the other, up to [`MOST`]; and what others left is claimed a batch at a time however
 //! much is held.
+//!
+//! Where there is no room for a state, the entry is held without it: its id, keys and predecessors are known, so it
+//! stands in the order as any other, and the plan does not know the difference. Its state is read again by the task that
+//! handles it, and is dropped with that task. So a bound in bytes delays entries and keeps none from being held.
 //!
 //! # Why a group makes progress
 //!
@@ -15,7 +19,7 @@
 //! - A consumer that died or left held `e`: it has been idle for `claim_after`, or was handed back. Every living
 //!   consumer claims from the lowest idle id on, a batch with each sign of life also when its share is used up, so what
 //!   waits for an earlier entry never uses up the room for taking that entry over.
-//! - Nobody was given `e` yet: some consumer has room for its stream, or all hold their share. Those whose handlers find
+//! - Nobody was given `e` yet: some consumer has room for its stream, or all hold their share of entries or bytes. Those whose handlers find
 //!   nothing to do read on. If none is idle, each handles entries, and has room again when they are finished.
 //!
 //! Either way `e` is finished after a bounded time, and the next lowest entry takes its place.
@@ -76,6 +80,9 @@ pub(super) struct Inbox {
     bounds: Vec<Option<Id>>,
     held: Vec<usize>,
     room: usize,
+    /// The bytes of the states that are held, and how many may be.
+    bytes: usize,
+    most_bytes: usize,
     /// The entries of each key, in their order.
     lines: Lines,
     /// The places of all candidates: entries that are not in hand and of whose keys no earlier entry is held.
@@ -86,12 +93,15 @@ pub(super) struct Inbox {
 }
 
 impl Inbox {
-    pub(super) fn new(streams: usize, room: usize) -> Self {
+    /// `room` is the share of a stream in entries; `most_bytes` bounds the states of all streams together.
+    pub(super) fn new(streams: usize, room: usize, most_bytes: usize) -> Self {
         Self {
             slots: BTreeMap::new(),
             bounds: vec![None; streams],
             held: vec![0; streams],
             room,
+            bytes: 0,
+            most_bytes,
             lines: Lines::default(),
             candidates: BTreeSet::new(),
             held_up: HashSet::default(),
@@ -111,6 +121,7 @@ impl Inbox {
             if self.slots.contains_key(&place) {
                 continue;
             }
+            let content = self.fitted(content);
             self.held[stream] += 1;
             let mut slot = Slot {
                 content,
@@ -139,6 +150,19 @@ impl Inbox {
             self.slots.insert(place, slot);
         }
         self.held[stream] - before
+    }
+
+    /// Leaves the state out where there is no room for it. One always fits.
+    fn fitted(&mut self, content: Content) -> Content {
+        match content {
+            Content::Event(item) if self.bytes > 0 && self.bytes + item.bytes() > self.most_bytes => {
+                Content::Event(item.without_state())
+            }
+            content => {
+                self.bytes += content.bytes();
+                content
+            }
+        }
     }
 
     /// An earlier entry of one of its keys was taken in.
@@ -183,7 +207,7 @@ impl Inbox {
         }
         for (stream, last) in last.into_iter().enumerate() {
             // What has no room for more is not read now, and may hold more beyond what is held.
-            self.bounds[stream] = Some(if self.held[stream] < self.room { Id::ZERO } else { last });
+            self.bounds[stream] = Some(if self.room_of(stream) > 0 { Id::ZERO } else { last });
         }
     }
 
@@ -222,14 +246,15 @@ impl Inbox {
         let may_read = |stream: &usize| {
             let (held, coming, bound) = (self.held[*stream], coming[*stream], self.bounds[*stream]);
             let could_help = bound.is_none() || bound == lowest;
-            held + coming < self.room || (starved && could_help && coming == 0 && held < MOST)
+            (held + coming < self.room && self.bytes < self.most_bytes)
+                || (starved && could_help && coming == 0 && held < MOST)
         };
         (0..self.held.len()).filter(may_read).collect()
     }
 
     /// How many more of a stream there is room for.
     pub(super) fn room_of(&self, stream: usize) -> usize {
-        self.room.saturating_sub(self.held[stream])
+        if self.bytes < self.most_bytes { self.room.saturating_sub(self.held[stream]) } else { 0 }
     }
 
     /// How many entries of a stream to claim at most: a batch at least, however much is held. What others left is bounded
@@ -262,6 +287,7 @@ impl Inbox {
     pub(super) fn remove(&mut self, place: Place) {
         let Some(slot) = self.slots.remove(&place) else { return };
         self.held[place.1] -= 1;
+        self.bytes -= slot.content.bytes();
         self.candidates.remove(&place);
         for mark in slot.marks() {
             if let Some(next) = self.lines.leave(*mark, place) {

@@ -1,10 +1,10 @@
-//! An entry as a consumer holds it: decoded once, with what the group must know of it laid out once.
-//! Pure.
+//! An entry as a consumer holds it: decoded once, with what the group must know of it laid out once. Its state may be left
+//! out: then the entry has its place in the order as any other, and the state is read again when its turn comes. Pure.
 
 use super::mark::Mark;
 use super::streams::Other;
 use crate::entry::RawEntry;
-use crate::{Event, Id, StreamName};
+use crate::{Body, Event, Id, StreamName};
 use std::sync::Arc;
 
 /// An entry's place: its id and the number of its stream (another program may repeat ids).
@@ -29,7 +29,7 @@ pub(super) struct Before {
 }
 
 /// An event with what its group must know of it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Item {
     pub(super) event: Event,
     /// The number of its stream.
@@ -38,6 +38,8 @@ pub(super) struct Item {
     pub(super) marks: Vec<Mark>,
     /// What must be finished before, on the streams of the subscription.
     pub(super) before: Vec<Before>,
+    /// The event has a state that is not held here.
+    pub(super) is_without_state: bool,
 }
 
 impl Item {
@@ -48,7 +50,21 @@ impl Item {
             streams.iter().position(|stream| stream.family() == family && stream.action() == action)
         };
         let before = before(&event, number);
-        Self { event, stream, marks, before }
+        Self { event, stream, marks, before, is_without_state: false }
+    }
+
+    /// The bytes of the state that is held.
+    pub(super) fn bytes(&self) -> usize {
+        if self.is_without_state { 0 } else { self.event.entity.text().len() }
+    }
+
+    /// The same without the state.
+    pub(super) fn without_state(self: Arc<Self>) -> Arc<Self> {
+        // Nobody else has it yet, unless it is in a handler's hands.
+        let mut item = Arc::unwrap_or_clone(self);
+        item.event.entity = Body::left_out();
+        item.is_without_state = true;
+        Arc::new(item)
     }
 
     /// What must be finished before, on these streams; they are none of the subscription.
@@ -100,6 +116,14 @@ pub(super) enum Content {
 }
 
 impl Content {
+    /// The bytes of the state that is held.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Event(item) => item.bytes(),
+            Self::Foreign(_) => 0,
+        }
+    }
+
     /// Decodes an entry of the stream with this number.
     pub(super) fn of(raw: RawEntry, number: usize, streams: &[StreamName]) -> Self {
         match raw.into_event(&streams[number]) {
@@ -115,4 +139,24 @@ pub(super) type Entries = Vec<(Id, Content)>;
 /// Decodes entries of the stream with this number.
 pub(super) fn decoded(raw: Vec<RawEntry>, number: usize, streams: &[StreamName]) -> Entries {
     raw.into_iter().map(|raw| (raw.id, Content::of(raw, number, streams))).collect()
+}
+
+/// Decodes a page of a list of unknown length: states beyond the bytes that are `left` are left out.
+pub(super) fn decoded_within(
+    left: &mut usize,
+    raw: Vec<RawEntry>,
+    number: usize,
+    streams: &[StreamName],
+) -> Entries {
+    let mut fitted = |content| match content {
+        Content::Event(item) => match left.checked_sub(item.bytes()) {
+            Some(rest) => {
+                *left = rest;
+                Content::Event(item)
+            }
+            None => Content::Event(item.without_state()),
+        },
+        Content::Foreign(reason) => Content::Foreign(reason),
+    };
+    raw.into_iter().map(|raw| (raw.id, fitted(Content::of(raw, number, streams)))).collect()
 }

@@ -30,8 +30,10 @@ mod ready;
 mod register;
 mod session;
 mod settle;
+mod shutdown;
 mod standstill;
 mod start;
+mod states;
 mod streams;
 mod upkeep;
 
@@ -42,11 +44,15 @@ pub use standstill::Standstill;
 pub use start::Start;
 pub use streams::UnreadStream;
 
+use crate::page::PageSize;
 use crate::{Event, EventStore, NewEvent, StreamName};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+
+/// A read brings this part of what is read ahead, at the sizes seen before.
+const PARTS: usize = 8;
 
 /// What a handler makes of an event.
 #[derive(Clone, Debug)]
@@ -89,6 +95,7 @@ pub struct Subscription {
     pub(crate) retry_base: Duration,
     pub(crate) retry_cap: Duration,
     pub(crate) park_after: Option<u32>,
+    pub(crate) read_ahead_bytes: usize,
 }
 
 impl Subscription {
@@ -108,9 +115,24 @@ impl Subscription {
             retry_base: Duration::from_millis(100),
             retry_cap: Duration::from_secs(30),
             park_after: None,
+            read_ahead_bytes: 32 << 20,
         }
     }
 
+    /// The bytes of states (the JSON of events) that this consumer holds ahead of its handlers, of all streams together;
+    /// default 32 MiB. One event always fits, however large. Entries beyond it are held without their states, which
+    /// are read again when their turn comes: a small bound costs a round trip for each of these and no progress.
+    ///
+    /// Less where memory is short, more where events are large and handlers quick. At its most a consumer needs this,
+    /// the states that handlers have in hand ([`Self::concurrency`] × the largest), three reads on their way, each of an eighth of
+    /// this at the sizes seen before, and about a kilobyte for each entry.
+    #[must_use]
+    pub fn read_ahead_bytes(mut self, bytes: usize) -> Self {
+        self.read_ahead_bytes = bytes;
+        self
+    }
+
+    /// The streams. All replicas of a group must name the same ones.
     /// The streams. The replicas of a group may name different ones while a release is rolled out that reads more of them,
     /// or while it is rolled back: the order per entity holds for all streams that a living replica reads. A replica that
     /// names a new stream handles nothing for two seconds, until the others have learned of it. What was appended to the
@@ -182,6 +204,13 @@ impl Subscription {
     pub fn park_after(mut self, attempts: u32) -> Self {
         self.park_after = Some(attempts.max(1));
         self
+    }
+}
+
+impl Subscription {
+    /// The size of the next read of one of its streams.
+    fn page_size(&self) -> PageSize {
+        PageSize::new(reader::BATCH, self.read_ahead_bytes / PARTS / self.streams.len().max(1))
     }
 }
 

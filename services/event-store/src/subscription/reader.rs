@@ -41,6 +41,8 @@ pub(super) type Seen = Vec<Option<Id>>;
 pub(super) struct Ask {
     /// The numbers of the streams.
     pub(super) streams: Vec<usize>,
+    /// The entries that each of them may answer.
+    pub(super) count: usize,
     /// One of them may hold more: nobody waits for what is yet to come.
     pub(super) at_once: bool,
     /// Begin anew, as after an error, and go by these.
@@ -51,6 +53,8 @@ pub(super) struct Ask {
 pub(super) struct New {
     pub(super) stream: usize,
     pub(super) entries: Entries,
+    /// The bytes that these came in.
+    pub(super) bytes: usize,
     /// It may hold more beyond the last one.
     pub(super) more: bool,
 }
@@ -212,10 +216,9 @@ impl Reader {
                 Joined::NameTaken => return Ok((None, Read::NameTaken)),
             }
         }
-        let mut entries = Vec::new();
+        let (mut entries, mut left) = (Vec::new(), self.subscription.read_ahead_bytes);
         for number in 0..self.keys.len() {
-            let raw = self.read_pending(&mut connection, number).await?;
-            entries.push((number, item::decoded(raw, number, &self.subscription.streams)));
+            entries.push((number, self.read_pending(&mut connection, number, &mut left).await?));
         }
         // Last, so that a consumer that cannot read a stream holds nobody up, and before its first entry is handed out.
         let streams = register::register(&self.store, &self.subscription, &self.cursors).await?;
@@ -255,19 +258,25 @@ impl Reader {
         Ok(Joined::Since(words.get(1).and_then(|id| id.parse().ok()).unwrap_or(Id::ZERO)))
     }
 
+    /// The own pending entries; states beyond the bytes that are `left` are left out.
     async fn read_pending(
         &self,
         c: &mut MultiplexedConnection,
         number: usize,
-    ) -> Result<Vec<RawEntry>, ReadError> {
-        let mut pending: Vec<RawEntry> = Vec::new();
+        left: &mut usize,
+    ) -> Result<Entries, ReadError> {
+        let mut pending = Entries::new();
+        let mut size = self.subscription.page_size();
         loop {
-            let from = pending.last().map_or_else(|| "0".to_owned(), |e| e.id.to_string());
-            let mut command = self.command(None);
+            let from = pending.last().map_or_else(|| "0".to_owned(), |(id, _)| id.to_string());
+            let mut command = self.command(size.count(), None);
             command.arg("STREAMS").arg(&self.keys[number]).arg(from);
             let page = entry::parse_streams(bounded(answer(&command, c)).await?);
             match page.into_iter().next() {
-                Some((_, entries)) if !entries.is_empty() => pending.extend(entries),
+                Some((_, raw)) if !raw.is_empty() => {
+                    size.saw(raw.len(), entry::size_of(&raw));
+                    pending.extend(item::decoded_within(left, raw, number, &self.subscription.streams));
+                }
                 _ => return Ok(pending),
             }
         }
@@ -276,27 +285,28 @@ impl Reader {
     /// Sends a read now, in the reader's own task: the server answers the reads of a connection in the order in which
     /// they were sent, but tasks run in any order.
     async fn start_read(self: &Arc<Self>, connection: &MultiplexedConnection, ask: Ask) -> UnderWay {
-        let (Ask { streams, at_once, .. }, asked) = (ask, Instant::now());
+        let (Ask { streams, count, at_once, .. }, asked) = (ask, Instant::now());
         let block = BLOCK.min(self.subscription.claim_after / 2);
-        let first = send(connection, self.read_command(&streams, (!at_once).then_some(block))).await;
+        let first = send(connection, self.read_command(&streams, count, (!at_once).then_some(block))).await;
         // A read that waited is served by one stream alone, whatever was appended to the others in the same step; so
         // where the order across streams counts, they are read once more, before any later read.
         let second = if self.subscription.concurrency == 1 && streams.len() > 1 && !at_once {
-            Some(send(connection, self.read_command(&streams, None)).await)
+            Some(send(connection, self.read_command(&streams, count, None)).await)
         } else {
             None
         };
         let reader = self.clone();
         AbortOnDropHandle::new(tokio::spawn(async move {
             let mut read = reader.entries(&streams, bounded(first).await?);
-            let mut more: Vec<bool> = read.iter().map(|entries| entries.len() >= BATCH).collect();
+            let mut more: Vec<bool> = read.iter().map(|entries| entries.len() >= count).collect();
             if let Some(second) = second {
                 let rest = reader.entries(&streams, bounded(second).await?);
-                more = rest.iter().map(|entries| entries.len() >= BATCH).collect();
+                more = rest.iter().map(|entries| entries.len() >= count).collect();
                 read.iter_mut().zip(rest).for_each(|(entries, rest)| entries.extend(rest));
             }
             let batches = streams.into_iter().zip(read).zip(more).map(|((stream, raw), more)| New {
                 stream,
+                bytes: entry::size_of(&raw),
                 entries: item::decoded(raw, stream, &reader.subscription.streams),
                 more,
             });
@@ -304,8 +314,8 @@ impl Reader {
         }))
     }
 
-    fn read_command(&self, streams: &[usize], block: Option<Duration>) -> redis::Cmd {
-        let mut command = self.command(block);
+    fn read_command(&self, streams: &[usize], count: usize, block: Option<Duration>) -> redis::Cmd {
+        let mut command = self.command(count, block);
         command.arg("STREAMS");
         for number in streams {
             command.arg(&self.keys[*number]);
@@ -326,14 +336,14 @@ impl Reader {
         streams.iter().map(of).collect()
     }
 
-    fn command(&self, block: Option<Duration>) -> redis::Cmd {
+    fn command(&self, count: usize, block: Option<Duration>) -> redis::Cmd {
         let mut command = redis::cmd("XREADGROUP");
         command
             .arg("GROUP")
             .arg(&self.subscription.group)
             .arg(&self.subscription.consumer)
             .arg("COUNT")
-            .arg(BATCH);
+            .arg(count);
         if let Some(block) = block {
             command.arg("BLOCK").arg(block.as_millis().to_string());
         }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may end at once")]
 
+mod bytes;
 mod claims;
 mod dead;
 mod effects;
@@ -82,5 +83,8 @@ async fn pending(s: &Server) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn child() {
     let Some((task, store)) = support::Child::task().await else { return };
-    effects::live_until_killed(&task, store).await;
+    match task.as_str() {
+        "large" => bytes::handle_large(store).await,
+        _ => effects::live_until_killed(&task, store).await,
+    }
 }

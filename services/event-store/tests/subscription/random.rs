@@ -110,6 +110,8 @@ async fn run_schedule(steps: &[Step]) -> (HashMap<String, Vec<u64>>, HashMap<Str
                 let one = subscription(&format!("life {lives}")).concurrency(1 + n);
                 let one = one.claim_after(Duration::from_millis(300));
                 let one = one.shutdown_within(Duration::from_millis(200));
+                // Room for one state, for a few, and for all.
+                let one = one.read_ahead_bytes([1, 200, 1 << 20][n]);
                 slots[n].running = Some(run(&store, one, handler(&cured, &asked)));
             }
             Step::Kill(n) => {

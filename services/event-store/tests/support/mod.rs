@@ -255,6 +255,13 @@ impl Child {
         self.0.try_wait().unwrap().is_some()
     }
 
+    /// The most memory that it has had so far, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        peak.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1024
+    }
+
     /// In the child: what to do, on which server. Nothing in the test program itself.
     pub async fn task() -> Option<(String, EventStore)> {
         let (Ok(task), Ok(urls)) = (std::env::var("CHILD_TASK"), std::env::var("CHILD_URLS")) else {

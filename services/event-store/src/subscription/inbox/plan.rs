@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn events_of_one_key_come_one_at_a_time_and_in_order() {
-        let (mut inbox, now) = (Inbox::new(1, 10), Instant::now());
+        let (mut inbox, now) = (Inbox::new(1, 10, usize::MAX), Instant::now());
         for (ms, key) in [(1, "a"), (2, "a"), (3, "b")] {
             put(&mut inbox, 0, ms, key);
         }
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_retry_holds_up_its_own_key_alone() {
-        let (mut inbox, now) = (Inbox::new(1, 10), Instant::now());
+        let (mut inbox, now) = (Inbox::new(1, 10, usize::MAX), Instant::now());
         for (ms, key) in [(1, "a"), (2, "a"), (3, "b")] {
             put(&mut inbox, 0, ms, key);
         }
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn nothing_is_handed_out_beyond_a_stream_that_may_hold_more() {
-        let (mut inbox, now) = (Inbox::new(2, 10), Instant::now());
+        let (mut inbox, now) = (Inbox::new(2, 10, usize::MAX), Instant::now());
         put(&mut inbox, 0, 1, "a");
         put(&mut inbox, 1, 5, "b");
         inbox.set_bound(0, Some(Id::new(1, 0)));
@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_full_share_of_one_stream_never_stops_the_reading_of_another() {
-        let mut inbox = Inbox::new(2, 2);
+        let mut inbox = Inbox::new(2, 2, usize::MAX);
         put(&mut inbox, 0, 1, "a");
         put(&mut inbox, 0, 2, "a");
         assert_eq!(inbox.readable(&[0, 1], false), [1]);
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn what_may_have_come_to_a_stream_that_is_not_read_is_not_overtaken() {
-        let (mut inbox, now) = (Inbox::new(2, 2), Instant::now());
+        let (mut inbox, now) = (Inbox::new(2, 2, usize::MAX), Instant::now());
         for (stream, ms, key) in [(0, 1, "x"), (0, 2, "x"), (1, 5, "a")] {
             put(&mut inbox, stream, ms, key);
         }
@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_starved_consumer_reads_on_only_where_it_helps_and_claims_however_much_it_holds() {
-        let mut inbox = Inbox::new(2, 2);
+        let mut inbox = Inbox::new(2, 2, usize::MAX);
         for (stream, ms) in [(0, 1), (0, 2), (1, 8), (1, 9)] {
             put(&mut inbox, stream, ms, "x");
         }
@@ -241,8 +241,36 @@ mod tests {
     }
 
     #[test]
+    fn a_state_that_does_not_fit_is_left_out_and_its_entry_keeps_its_place() {
+        // Each state is two bytes.
+        let (mut inbox, now) = (Inbox::new(1, 10, 5), Instant::now());
+        for (ms, key) in [(1, "a"), (2, "b"), (3, "a"), (4, "c")] {
+            put(&mut inbox, 0, ms, key);
+        }
+        let go = |inbox: &mut Inbox| -> Vec<(u64, bool)> {
+            let plan = plan(inbox, now);
+            plan.ask.iter().map(|(place, item)| (place.0.ms, item.is_without_state)).collect()
+        };
+        assert_eq!(go(&mut inbox), [(1, false), (2, false), (4, true)]);
+        assert_eq!(inbox.readable(&[0], false), [0], "there is a byte left");
+        inbox.remove((Id::new(1, 0), 0));
+        assert_eq!(go(&mut inbox), [(2, false), (3, true), (4, true)]);
+        put(&mut inbox, 0, 5, "d");
+        put(&mut inbox, 0, 6, "e");
+        assert_eq!(go(&mut inbox), [(2, false), (3, true), (4, true), (5, false), (6, true)]);
+
+        let mut inbox = Inbox::new(1, 10, 1);
+        put(&mut inbox, 0, 1, "a");
+        assert_eq!(go(&mut inbox), [(1, false)], "one always fits");
+        inbox.set_bound(0, Some(Id::new(1, 0)));
+        assert!(inbox.readable(&[0], false).is_empty(), "what is held is enough");
+        assert_eq!(inbox.readable(&[0], true), [0], "unless nothing can be done with it");
+        assert_eq!(inbox.claimable(0, 100), 100);
+    }
+
+    #[test]
     fn an_entry_that_is_read_twice_is_held_once() {
-        let mut inbox = Inbox::new(1, 10);
+        let mut inbox = Inbox::new(1, 10, usize::MAX);
         put(&mut inbox, 0, 1, "a");
         inbox.take((Id::new(1, 0), 0));
         put(&mut inbox, 0, 1, "a");
@@ -252,7 +280,7 @@ mod tests {
 
     #[test]
     fn a_foreign_entry_stops_nobody() {
-        let (mut inbox, now) = (Inbox::new(1, 10), Instant::now());
+        let (mut inbox, now) = (Inbox::new(1, 10, usize::MAX), Instant::now());
         inbox.insert(0, vec![(Id::new(1, 0), Content::Foreign("odd".to_owned()))], |_| None);
         put(&mut inbox, 0, 2, "a");
         assert_eq!(ids(&mut inbox, now), [2]);
@@ -266,7 +294,7 @@ mod tests {
 
     #[test]
     fn what_nobody_can_have_claimed_and_waits_for_nobody_needs_no_question_until_its_time_is_over() {
-        let (mut inbox, now) = (Inbox::new(1, 10), Instant::now());
+        let (mut inbox, now) = (Inbox::new(1, 10, usize::MAX), Instant::now());
         let until = now + Duration::from_secs(1);
         trusted(&mut inbox, 1, "a", until);
         assert_eq!(plan(&mut inbox, now).go.len(), 1);
@@ -280,7 +308,7 @@ mod tests {
 
     #[test]
     fn where_the_order_counts_nothing_overtakes_one_that_needs_a_question() {
-        let (mut inbox, now) = (Inbox::new(1, 10), Instant::now());
+        let (mut inbox, now) = (Inbox::new(1, 10, usize::MAX), Instant::now());
         put(&mut inbox, 0, 1, "a");
         trusted(&mut inbox, 2, "b", now + Duration::from_secs(1));
         let mut look = |ask, ordered| inbox.plan(now, Look { go: 10, ask, ordered }, nothing_known);
@@ -295,7 +323,7 @@ mod tests {
 
     #[test]
     fn where_the_order_counts_what_waits_for_an_event_in_hand_is_overtaken_by_none() {
-        let (mut inbox, now) = (Inbox::new(1, 10), Instant::now());
+        let (mut inbox, now) = (Inbox::new(1, 10, usize::MAX), Instant::now());
         let until = now + Duration::from_secs(1);
         for (ms, key) in [(1, "a"), (2, "b"), (3, "a"), (4, "c")] {
             trusted(&mut inbox, ms, key, until);
@@ -323,7 +351,7 @@ mod tests {
             |inbox, place, _| assert_eq!(inbox.refused(place), 1),
         ];
         for settle in settled {
-            let mut inbox = Inbox::new(1, 10);
+            let mut inbox = Inbox::new(1, 10, usize::MAX);
             for (ms, key) in [(1, "a"), (2, "a"), (3, "b"), (4, "a"), (5, "b")] {
                 trusted(&mut inbox, ms, key, until);
             }
@@ -336,7 +364,7 @@ mod tests {
 
     #[test]
     fn after_an_error_only_what_is_pending_or_in_hand_stays_and_every_stream_is_read_first() {
-        let (mut inbox, now) = (Inbox::new(1, 10), Instant::now());
+        let (mut inbox, now) = (Inbox::new(1, 10, usize::MAX), Instant::now());
         for (ms, key) in [(1, "a"), (2, "b"), (3, "c")] {
             put(&mut inbox, 0, ms, key);
         }
