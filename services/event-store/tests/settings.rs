@@ -151,7 +151,7 @@ async fn lists_are_changed_by_one_command_and_a_program_with_others_does_not_sta
     let starts = async |kind: Kind| EventStore::connect(s.redis.config().kinds([kind])).await;
     let error = starts(with_lists).await.unwrap_err();
     assert_eq!(error.kind(), ConnectErrorKind::Settings);
-    assert!(error.to_string().contains(r#"[] "#) || error.to_string().contains("lists []"), "{error}");
+    assert!(error.to_string().contains("[] ") || error.to_string().contains("lists []"), "{error}");
     assert!(error.to_string().contains("tags"), "{error}");
 
     another(&s).await.set_kind(with_lists).await.unwrap();

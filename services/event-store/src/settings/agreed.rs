@@ -36,7 +36,7 @@ impl Agreed {
     }
 }
 
-fn refused(e: ReadError) -> AppendError {
+fn refused(e: &ReadError) -> AppendError {
     let passing = e.kind() == ReadErrorKind::Unavailable;
     let kind = if passing { AppendErrorKind::Unavailable } else { AppendErrorKind::Refused };
     AppendError::new(kind, e.to_string())
@@ -117,9 +117,10 @@ impl EventStore {
     pub(crate) async fn check_index(&self, kind: Kind, field: &str) -> Result<(), ReadError> {
         let only_looks = self.config().access == Access::ReadOnly;
         let key = self.layout().settings(kind.family);
-        let settled = match only_looks {
-            false => self.agreed(kind.family, std::iter::once(kind)).await.map(Some),
-            true => Ok(None),
+        let settled = if only_looks {
+            Ok(None)
+        } else {
+            self.agreed(kind.family, std::iter::once(kind)).await.map(Some)
         };
         let agreed = match settled {
             Ok(Some(agreed)) => agreed,
@@ -147,7 +148,7 @@ impl EventStore {
         kinds: impl Iterator<Item = Kind> + Clone,
     ) -> Result<Option<Arc<Agreed>>, AppendError> {
         let key = &self.layout().settings(family);
-        let (agreed, texts) = self.read_agreed(key).await.map_err(refused)?;
+        let (agreed, texts) = self.read_agreed(key).await.map_err(|e| refused(&e))?;
         let mut settled = true;
         if agreed.kinds.is_empty() && !self.layout().is_plain() {
             self.take_window_over(family).await?;
@@ -200,7 +201,7 @@ impl EventStore {
                 .arg("dedup_window_ms")
                 .query_async(&mut self.reads())
                 .await
-                .map_err(|e| refused(e.into()))?;
+                .map_err(|e| refused(&e.into()))?;
             let Some(window) = window.filter(|window| taken.as_ref() != Some(window)) else { return Ok(()) };
             self.call_until_answered("set_window", &keys[..], std::slice::from_ref(&window)).await?;
             taken = Some(window);
