@@ -68,7 +68,7 @@ impl EventStore {
         events: Vec<NewEvent>,
         durability: Durability,
     ) -> Result<Vec<Appended>, AppendError> {
-        let stream = |event: &NewEvent| tracing::field::display(event.kind.stream(event.action));
+        let stream = |event: &NewEvent| tracing::field::display(event.stream());
         let span = tracing::debug_span!("append", events = events.len(), stream = events.first().map(stream));
         self.append_all(events, durability).instrument(span).await
     }
@@ -121,7 +121,7 @@ impl EventStore {
 
     pub(crate) fn count_appended(&self, events: &[NewEvent]) {
         for event in events {
-            self.config().metrics.appended(&event.kind.stream(event.action), 1);
+            self.config().metrics.appended(&event.stream(), 1);
         }
     }
 
@@ -173,7 +173,7 @@ impl EventStore {
     /// Walks back through the entity's events in the event's stream, from its last one there.
     async fn find(&self, event: &NewEvent, event_id: Uuid) -> Result<Option<Appended>, ReadError> {
         let (kind, id) = (event.kind, event.entity_id.as_str());
-        let (key, stream) = (kind.ordering_key(id), kind.stream(event.action));
+        let (key, stream) = (kind.ordering_key(id), event.stream());
         let text: Option<String> = redis::cmd("GET")
             .arg(self.layout().record(kind.family, &key))
             .query_async(&mut self.connection())

@@ -1,6 +1,6 @@
 //! Errors, one type per operation, with a kind to match on; internals stay private.
 
-use crate::{Appended, Id};
+use crate::{Appended, Id, InvalidName};
 use std::fmt;
 
 /// An append that did not happen, or of which it is unknown whether it did.
@@ -106,7 +106,7 @@ pub enum ReadErrorKind {
         /// The newest that the reader knows.
         known: u32,
     },
-    /// What was asked for does not exist, such as an index that the kind does not name.
+    /// What was asked for cannot be: an index that the kind does not name, a name that there cannot be.
     Invalid,
     /// Events that the reader has not seen were trimmed: begin from a state that covers them, such as the snapshots of a
     /// replay, and go on after the event before `first`.
@@ -159,6 +159,18 @@ impl From<AppendError> for ReadError {
             _ => ReadErrorKind::Refused,
         };
         Self::of(kind, e.to_string())
+    }
+}
+
+impl From<InvalidName> for ReadError {
+    fn from(e: InvalidName) -> Self {
+        Self::invalid(e.to_string())
+    }
+}
+
+impl From<InvalidName> for AppendError {
+    fn from(e: InvalidName) -> Self {
+        Self::new(AppendErrorKind::Invalid, e.to_string())
     }
 }
 
