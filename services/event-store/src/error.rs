@@ -209,8 +209,8 @@ impl ConnectError {
     }
 }
 
-/// A projection that cannot be read or waited for.
-#[derive(Debug, thiserror::Error)]
+/// A projection that is not kept up to date, cannot be read or waited for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProjectionError {
     /// The projection had not come so far when the deadline passed.
@@ -221,6 +221,14 @@ pub enum ProjectionError {
         /// What was asked for.
         wanted: Id,
     },
+    /// There cannot be such a projection: a bad name, no stream, a stream twice, in the tagged layout streams of several
+    /// families. Nothing was written.
+    #[error("projection: {0}")]
+    Invalid(String),
+    /// What is to be applied cannot be: a key of it holds another type, a score is no number, the server lacks a right. The
+    /// projector tries again every second, until the key or the program was corrected.
+    #[error("projection: {0}")]
+    Refused(String),
     /// It must read events that a trim took, and does not say that it can begin from the snapshots.
     #[error(
         "events before {first} were trimmed, so the projection cannot be built from the log: see Projection::from_snapshots"
@@ -271,6 +279,8 @@ pub enum ReplayErrorKind {
     },
     /// The server could not be reached; trying again may help.
     Unavailable,
+    /// The server refused, or what was read is not what the store writes: its rights or its content must change.
+    Refused,
 }
 
 impl ReplayError {
@@ -287,7 +297,12 @@ impl ReplayError {
 
 impl From<ReadError> for ReplayError {
     fn from(e: ReadError) -> Self {
-        Self::new(ReplayErrorKind::Unavailable, e.message)
+        let kind = match e.kind() {
+            ReadErrorKind::Unavailable => ReplayErrorKind::Unavailable,
+            ReadErrorKind::Trimmed { first } => ReplayErrorKind::Trimmed { first },
+            _ => ReplayErrorKind::Refused,
+        };
+        Self::new(kind, e.message)
     }
 }
 

@@ -68,7 +68,7 @@ pub use layout::Layout;
 pub use metrics::Metrics;
 pub use name::{InvalidName, NameOf};
 pub use position::{Position, PositionError, PositionErrorKind, PositionState, StreamPosition};
-pub use projection::{Projection, ProjectionState, Projector, Removal, View, Write};
+pub use projection::{Projection, ProjectionObservation, ProjectionState, Projector, Removal, View, Write};
 pub use replay::{Replay, Replayed};
 pub use retention::{
     HeldBy, Holder, Preview, Retention, StreamPreview, TrimError, TrimErrorKind, Trimmed, Unread,
