@@ -13,6 +13,9 @@ use tokio::sync::oneshot;
 use tracing::Instrument;
 use uuid::Uuid;
 
+/// Writers that a batch is handed to when they end with their runtimes, one after the other.
+const WRITERS: usize = 3;
+
 /// The pauses between questions: from 10 ms, doubled, at most half a second.
 #[derive(Debug)]
 pub(crate) struct Waiting(Duration);
@@ -133,18 +136,28 @@ impl EventStore {
     ) -> Result<(Answer, u32), AppendError> {
         let ids = event_ids(events);
         let deadline = Instant::now() + self.config().append_deadline;
-        let gone = || AppendError::new(AppendErrorKind::Unavailable, "the store's writer has ended");
-        let lane = self.lanes().lane(durability).await?;
-        loop {
+        let mut ended = 0;
+        while ended < WRITERS {
             let batch = self.lay_out(events, ids.clone()).await?;
             let (answer, answered) = oneshot::channel();
-            lane.send(Job { batch, durability, deadline, answer }).await.map_err(|_| gone())?;
-            let told = answered.await.map_err(|_| gone())??;
+            let lane = self.lanes().lane(durability).await?;
+            let sent = lane.send(Job { batch, durability, deadline, answer }).await;
+            let told = if sent.is_ok() { answered.await.ok() } else { None };
+            let Some(told) = told else {
+                // The runtime that the writer was started on has ended, maybe after the batch was sent. Another writer is
+                // asked: the event ids make it one append.
+                ended += 1;
+                continue;
+            };
+            let told = told?;
             match told.answer {
                 Some(answer) => return Ok((answer, told.confirmed)),
                 None => self.forget_settings(),
             }
         }
+        let message =
+            "the runtime that it was sent on has ended: append again with the same event ids on another one";
+        Err(AppendError::new(AppendErrorKind::Unavailable, message))
     }
 
     /// Checks events and lays them out by the settings that the store has.
