@@ -259,7 +259,7 @@ async fn each_service_does_its_work_as_its_own_user() {
     view.wait_until(read_model.head().await.unwrap(), Duration::from_secs(10)).await.unwrap();
     assert!(view.sorted_range("ids", 0, 100).await.unwrap().len() >= STREAMS.len());
     cancel.cancel();
-    task.await.unwrap();
+    task.await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

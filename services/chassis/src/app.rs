@@ -201,7 +201,13 @@ impl App {
         let projector = store.project(projection);
         let view = projector.view();
         let cancel = self.cancelled();
-        self.spawn("projection", async move { projector.run(writes, cancel).await });
+        let observed = projector.observe();
+        self.readiness.warning(move || observed.fault().map(|fault| fault.to_string()));
+        self.spawn("projection", async move {
+            if let Err(error) = projector.run(writes, cancel).await {
+                tracing::error!(%error, "the projection is not kept up to date");
+            }
+        });
         let gate = self.gate("projection", "not caught up with the log yet");
         let (reader, cancel) = (view.clone(), self.cancelled());
         self.spawn("catch-up", async move {

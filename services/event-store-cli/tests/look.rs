@@ -155,6 +155,7 @@ async fn nothing_in_a_store_reaches_the_terminal_as_a_command_and_a_pipe_gets_no
         &["tail", "--json"],
         &["tail", "--full"],
         &["entity", "42"],
+        &["dead", "list"],
         &["dead", "list", "audit"],
         &["dead", "list", "audit", "--json"],
         &["doctor"],

@@ -66,6 +66,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("the richest first: {mine:?}");
 
     cancel.cancel();
-    running.await?;
+    running.await??;
     Ok(())
 }

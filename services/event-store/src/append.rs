@@ -8,10 +8,14 @@ use crate::record::Record;
 use crate::writer::Job;
 use crate::{Durability, EventStore, connection, entry, functions};
 use redis::{ToRedisArgs, Value};
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tracing::Instrument;
 use uuid::Uuid;
+
+/// Writers that a batch is handed to when they end with their runtimes, one after the other.
+const WRITERS: usize = 3;
 
 /// The pauses between questions: from 10 ms, doubled, at most half a second.
 #[derive(Debug)]
@@ -70,10 +74,12 @@ impl EventStore {
         events: Vec<NewEvent>,
         durability: Durability,
     ) -> Result<Vec<Appended>, AppendError> {
-        let stream = |event: &NewEvent| tracing::field::display(event.kind.stream(event.action));
+        let stream = |event: &NewEvent| tracing::field::display(event.stream());
         let span = tracing::debug_span!("append", events = events.len(), stream = events.first().map(stream));
-        // Boxed: callers' futures hold this one, often several functions deep.
-        Box::pin(self.append_all(events, durability).instrument(span)).await
+        // Boxed, and of no named type: callers' futures hold this one, often several functions deep.
+        let append: Pin<Box<dyn Future<Output = Result<Vec<Appended>, AppendError>> + Send + '_>> =
+            Box::pin(self.append_all(events, durability).instrument(span));
+        append.await
     }
 
     async fn append_all(
@@ -125,7 +131,7 @@ impl EventStore {
 
     pub(crate) fn count_appended(&self, events: &[NewEvent]) {
         for event in events {
-            self.config().metrics.appended(&event.kind.stream(event.action), 1);
+            self.config().metrics.appended(&event.stream(), 1);
         }
     }
 
@@ -143,20 +149,30 @@ impl EventStore {
         deadline: Instant,
     ) -> Result<(Answer, u32), AppendError> {
         let ids = event_ids(events);
-        let gone = || AppendError::new(AppendErrorKind::Unavailable, "the store's writer has ended");
         // The settings, its turn in the line, a connection of its own and the answer: whichever the server does not give.
         answered_by(deadline, async {
-            let lane = self.lanes().lane(durability).await?;
-            loop {
+            let mut ended = 0;
+            while ended < WRITERS {
                 let batch = self.lay_out(events, ids.clone()).await?;
                 let (answer, answered) = oneshot::channel();
-                lane.send(Job { batch, durability, deadline, answer }).await.map_err(|_| gone())?;
-                let told = answered.await.map_err(|_| gone())??;
+                let lane = self.lanes().lane(durability).await?;
+                let sent = lane.send(Job { batch, durability, deadline, answer }).await;
+                let told = if sent.is_ok() { answered.await.ok() } else { None };
+                let Some(told) = told else {
+                    // The runtime that the writer was started on has ended, maybe after the batch was sent. Another writer
+                    // is asked: the event ids make it one append.
+                    ended += 1;
+                    continue;
+                };
+                let told = told?;
                 match told.answer {
                     Some(answer) => return Ok((answer, told.confirmed)),
                     None => self.forget_settings(),
                 }
             }
+            let message =
+                "the runtime that it was sent on has ended: append again with the same event ids on another one";
+            Err(AppendError::new(AppendErrorKind::Unavailable, message))
         })
         .await
     }
@@ -188,7 +204,7 @@ impl EventStore {
     /// Walks back through the entity's events in the event's stream, from its last one there.
     async fn find(&self, event: &NewEvent, event_id: Uuid) -> Result<Option<Appended>, ReadError> {
         let (kind, id) = (event.kind, event.entity_id.as_str());
-        let (key, stream) = (kind.ordering_key(id), kind.stream(event.action));
+        let (key, stream) = (kind.ordering_key(id), event.stream());
         let text: Option<String> = redis::cmd("GET")
             .arg(self.layout().record(kind.family, &key))
             .query_async(&mut self.reads())

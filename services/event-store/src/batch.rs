@@ -3,8 +3,8 @@
 
 use crate::error::{AppendError, AppendErrorKind};
 use crate::event::{CacheStep, Expected, NewEvent};
-use crate::kind::{is_valid_action, is_valid_id, is_valid_kind, is_valid_list, is_valid_name};
 use crate::limit::BatchLimit;
+use crate::name::NameOf;
 use crate::settings::Agreed;
 use crate::state::{self, Fields};
 use crate::words::Words;
@@ -237,12 +237,10 @@ impl Laid {
         let fields =
             Fields::of(body).map_err(|e| format!("the entity's state must be a JSON object: {e}"))?;
         let own = kind.ordering_key(id);
-        let stream = kind.stream(event.action);
+        let stream = event.stream();
         let mut others: Vec<&str> = Vec::new();
         for key in &event.keys {
-            if !is_valid_id(key) {
-                return Err(format!("{key:?} is no ordering key"));
-            }
+            NameOf::OrderingKey.check(key).map_err(|e| e.to_string())?;
             if *key != own && !others.contains(&key.as_str()) {
                 others.push(key);
             }
@@ -283,26 +281,12 @@ impl Laid {
     }
 }
 
+/// Those of its kind were checked when the kind was made.
 fn check_names(event: &NewEvent) -> Result<(), String> {
-    let kind = event.kind;
-    if let Some(name) = [kind.family, kind.name].iter().find(|name| !is_valid_kind(name)) {
-        return Err(format!("{name:?} is no kind: use letters, digits and -"));
-    }
-    if let Some(field) = kind.indexes.iter().find(|field| !is_valid_name(field)) {
-        return Err(format!("{field:?} cannot be an index: use letters, digits, - and _"));
-    }
-    if let Some(field) = kind.lists.iter().find(|field| !is_valid_list(field)) {
-        return Err(format!("{field:?} cannot be a list: use letters, digits, - and _, and not 'entity'"));
-    }
-    if !is_valid_action(event.action) {
-        return Err(format!("{:?} is no action: use letters, digits and -", event.action));
-    }
-    if !is_valid_id(&event.entity_id) {
-        let id = &event.entity_id;
-        return Err(format!("{id:?} is no entity id: 1 to 256 bytes without control characters or braces"));
-    }
+    NameOf::Action.check(event.action).map_err(|e| e.to_string())?;
+    NameOf::EntityId.check(&event.entity_id).map_err(|e| e.to_string())?;
     if event.keys.len() > FEW {
-        return Err(format!("{} ordering keys are too many", event.keys.len()));
+        return Err(format!("{} ordering keys are too many: {FEW} at most", event.keys.len()));
     }
     Ok(())
 }
@@ -366,9 +350,9 @@ mod tests {
     fn what_cannot_be_appended_is_refused_before_anything_is_sent() {
         let state = json!({ "id": "1" });
         for (event, says) in [
-            (NewEvent::put(ORDER, "cre:ated", "1", &state), "no action"),
-            (NewEvent::put(ORDER, "paid_in", "1", &state), "no action"),
-            (NewEvent::put(ORDER, "created", "a}b", &state), "no entity id"),
+            (NewEvent::put(ORDER, "cre:ated", "1", &state), "an action"),
+            (NewEvent::put(ORDER, "paid_in", "1", &state), "an action"),
+            (NewEvent::put(ORDER, "created", "a}b", &state), "id of an entity"),
             (NewEvent::put(ORDER, "created", "1", &json!([])), "JSON object"),
             (NewEvent::put(ORDER, "created", "1", &json!({ "product_ids": 3 })), "array"),
             (NewEvent::put(ORDER, "created", "1", &state).ordered_with("a{b"), "ordering key"),

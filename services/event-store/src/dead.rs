@@ -4,7 +4,7 @@
 use crate::batch::unexpected;
 use crate::entry::{self, RawEntry};
 use crate::error::{AppendError, AppendErrorKind, ReadError};
-use crate::{EventStore, Id, StreamName};
+use crate::{EventStore, Id, InvalidName, NameOf, StreamName};
 use redis::Value;
 use std::collections::HashMap;
 
@@ -68,10 +68,13 @@ pub struct DeadLetters {
     dead: String,
     letters: String,
     cursors: String,
+    /// Whether there can be a group and a family of these names.
+    named: Result<(), InvalidName>,
 }
 
 impl EventStore {
     /// The dead letters of a group. `family` is that of its first stream; only the tagged layout needs it.
+    /// Where there cannot be a group of this name ([`NameOf::Group`]), each call says so.
     ///
     /// ```
     /// # use event_store::{Config, EventStore};
@@ -92,7 +95,12 @@ impl EventStore {
     /// ```
     #[must_use]
     pub fn dead_letters(&self, group: &str, family: &str) -> DeadLetters {
+        let mut named = NameOf::Group.check(group);
+        if !self.layout().is_plain() {
+            named = named.and_then(|()| NameOf::Kind.check(family));
+        }
         DeadLetters {
+            named,
             dead: self.layout().dead(family, group),
             letters: self.layout().letters(family, group),
             cursors: self.layout().cursors(family, group),
@@ -105,6 +113,7 @@ impl EventStore {
 impl DeadLetters {
     /// How many there are.
     pub async fn count(&self) -> Result<u64, ReadError> {
+        self.named.clone()?;
         Ok(redis::cmd("XLEN").arg(&self.dead).query_async(&mut self.store.reads()).await?)
     }
 
@@ -134,6 +143,7 @@ impl DeadLetters {
     }
 
     async fn unpark(&self, select: &Select, count_only: bool) -> Result<GivenBack, AppendError> {
+        self.named.clone()?;
         let unreadable = |e: ReadError| AppendError::new(AppendErrorKind::Unavailable, e.to_string());
         let selected = self.selected(select).await.map_err(unreadable)?;
         let mut sum = GivenBack::default();
@@ -196,6 +206,7 @@ impl DeadLetters {
     }
 
     async fn range(&self, from: &str, to: &str, limit: usize) -> Result<Vec<DeadLetter>, ReadError> {
+        self.named.clone()?;
         let reply: Value = redis::cmd("XRANGE")
             .arg(&self.dead)
             .arg(from)

@@ -1,6 +1,6 @@
 //! Errors, one type per operation, with a kind to match on; internals stay private.
 
-use crate::{Appended, Id};
+use crate::{Appended, Id, InvalidName};
 use std::fmt;
 
 /// An append that did not happen, or of which it is unknown whether it did.
@@ -116,7 +116,7 @@ pub enum ReadErrorKind {
         /// The newest that the reader knows.
         known: u32,
     },
-    /// What was asked for does not exist, such as an index that the kind does not name.
+    /// What was asked for cannot be: an index that the kind does not name, a name that there cannot be.
     Invalid,
     /// Events that the reader has not seen were trimmed: begin from a state that covers them, such as the snapshots of a
     /// replay, and go on after the event before `first`.
@@ -172,6 +172,18 @@ impl From<AppendError> for ReadError {
     }
 }
 
+impl From<InvalidName> for ReadError {
+    fn from(e: InvalidName) -> Self {
+        Self::invalid(e.to_string())
+    }
+}
+
+impl From<InvalidName> for AppendError {
+    fn from(e: InvalidName) -> Self {
+        Self::new(AppendErrorKind::Invalid, e.to_string())
+    }
+}
+
 /// The store cannot be used on this server.
 #[derive(Debug, thiserror::Error)]
 #[error("connect: {message}")]
@@ -207,8 +219,8 @@ impl ConnectError {
     }
 }
 
-/// A projection that cannot be read or waited for.
-#[derive(Debug, thiserror::Error)]
+/// A projection that is not kept up to date, cannot be read or waited for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProjectionError {
     /// The projection had not come so far when the deadline passed.
@@ -219,6 +231,14 @@ pub enum ProjectionError {
         /// What was asked for.
         wanted: Id,
     },
+    /// There cannot be such a projection: a bad name, no stream, a stream twice, in the tagged layout streams of several
+    /// families. Nothing was written.
+    #[error("projection: {0}")]
+    Invalid(String),
+    /// What is to be applied cannot be: a key of it holds another type, a score is no number, the server lacks a right. The
+    /// projector tries again every second, until the key or the program was corrected.
+    #[error("projection: {0}")]
+    Refused(String),
     /// It must read events that a trim took, and does not say that it can begin from the snapshots.
     #[error(
         "events before {first} were trimmed, so the projection cannot be built from the log: see Projection::from_snapshots"
@@ -269,6 +289,8 @@ pub enum ReplayErrorKind {
     },
     /// The server could not be reached; trying again may help.
     Unavailable,
+    /// The server refused, or what was read is not what the store writes: its rights or its content must change.
+    Refused,
 }
 
 impl ReplayError {
@@ -285,7 +307,12 @@ impl ReplayError {
 
 impl From<ReadError> for ReplayError {
     fn from(e: ReadError) -> Self {
-        Self::new(ReplayErrorKind::Unavailable, e.message)
+        let kind = match e.kind() {
+            ReadErrorKind::Unavailable => ReplayErrorKind::Unavailable,
+            ReadErrorKind::Trimmed { first } => ReplayErrorKind::Trimmed { first },
+            _ => ReplayErrorKind::Refused,
+        };
+        Self::new(kind, e.message)
     }
 }
 

@@ -82,6 +82,11 @@ impl NewEvent {
         self.entity.as_ref().map_or(0, String::len) + self.entity_id.len()
     }
 
+    /// The stream that it is for; none where the action is none, which the append refuses.
+    pub(crate) fn stream(&self) -> StreamName {
+        self.kind.stream_of(self.action)
+    }
+
     /// Accept the append only at this version of the entity.
     pub fn expect(mut self, expected: Expected) -> Self {
         self.expected = expected;

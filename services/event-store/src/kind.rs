@@ -1,6 +1,7 @@
 //! Names: the kinds of entities and the streams of their events. Never a key: keys are made
 //! from names by [`crate::Layout`] alone.
 
+use crate::name::{self, InvalidName, NameOf, is_valid_action, is_valid_kind};
 use std::borrow::Cow;
 use std::fmt;
 
@@ -12,8 +13,24 @@ use std::fmt;
 /// const ORDER: Kind = Kind::new("order").lists(&["product_ids"]).indexes(&["customer_id"]);
 /// assert_eq!(ORDER.stream("created").to_string(), "order_created");
 /// ```
+///
+/// Names become parts of keys, so not every text can be one ([`NameOf`] says which). In a constant a bad one does not
+/// compile:
+///
+/// ```compile_fail,E0080
+/// use event_store::Kind;
+/// const ORDER: Kind = Kind::new("customers_order"); // letters, digits and -
+/// ```
+///
+/// ```compile_fail,E0080
+/// use event_store::Kind;
+/// const ORDER: Kind = Kind::new("order").lists(&["product_ids", "entity"]);
+/// ```
+///
+/// Names that are known at run time only, such as those of tenants, go through [`Kind::try_new`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Kind {
+    // All of them are valid: there is no other way to make a kind.
     pub(crate) family: &'static str,
     pub(crate) name: &'static str,
     pub(crate) lists: &'static [&'static str],
@@ -21,34 +38,105 @@ pub struct Kind {
 }
 
 impl Kind {
-    /// A kind whose streams carry its own name: `order` → `order_created`.
+    /// A kind whose streams carry its own name: `order` → `order_created`. 1 to 64 letters, digits and `-`.
+    ///
+    /// # Panics
+    /// Where the name is none. In a constant that is an error of the compiler; a name that comes from outside the
+    /// program's source goes through [`Kind::try_new`].
     #[must_use]
+    #[track_caller]
     pub const fn new(name: &'static str) -> Self {
-        Self { family: name, name, lists: &[], indexes: &[] }
+        Self::within(name, name)
     }
 
     /// A kind whose events stand in the streams of another family (a reservation in
     /// `inventory_reserved`). On Redis Cluster all kinds of a family share a slot, so events of
     /// several of them can be appended in one step.
+    ///
+    /// # Panics
+    /// Where one of the names is none, as [`Kind::new`] does; see [`Kind::try_within`].
     #[must_use]
+    #[track_caller]
     pub const fn within(family: &'static str, name: &'static str) -> Self {
+        assert!(
+            name::is_valid_kind(family) && name::is_valid_kind(name),
+            "the name of a kind and of its family is 1 to 64 letters, digits and -"
+        );
         Self { family, name, lists: &[], indexes: &[] }
+    }
+
+    /// As [`Kind::new`], for a name that is known at run time only. It is kept for as long as the program runs, once,
+    /// however often its kind is made.
+    ///
+    /// ```
+    /// use event_store::Kind;
+    /// let tenant = "acme";
+    /// let orders = Kind::try_new(&format!("{tenant}-order"))?;
+    /// assert_eq!(orders.try_stream("created")?.to_string(), "acme-order_created");
+    /// assert!(Kind::try_new("acme:order").is_err());
+    /// # Ok::<(), event_store::InvalidName>(())
+    /// ```
+    pub fn try_new(name: &str) -> Result<Self, InvalidName> {
+        Self::try_within(name, name)
+    }
+
+    /// As [`Kind::within`], for names that are known at run time only; see [`Kind::try_new`].
+    pub fn try_within(family: &str, name: &str) -> Result<Self, InvalidName> {
+        NameOf::Kind.check(family)?;
+        NameOf::Kind.check(name)?;
+        Ok(Self::within(name::kept(family), name::kept(name)))
     }
 
     /// JSON fields (arrays of texts) that the cache keeps as Redis lists. The store keeps which they are: a program that
     /// declares others is refused until [`crate::EventStore::set_kind`] has changed them.
+    ///
+    /// # Panics
+    /// Where one of them cannot be a list ([`NameOf::List`]), as [`Kind::new`] does; see [`Kind::try_lists`].
     #[must_use]
+    #[track_caller]
     pub const fn lists(mut self, fields: &'static [&'static str]) -> Self {
+        let mut rest = fields;
+        while let [field, tail @ ..] = rest {
+            assert!(
+                name::is_valid_list(field),
+                "a list of a kind is 1 to 64 letters, digits, - and _, without _ at either end, and not \"entity\""
+            );
+            rest = tail;
+        }
         self.lists = fields;
         self
     }
 
+    /// As [`Kind::lists`], for fields that are known at run time only; see [`Kind::try_new`].
+    pub fn try_lists<F: AsRef<str>>(self, fields: &[F]) -> Result<Self, InvalidName> {
+        fields.iter().try_for_each(|field| NameOf::List.check(field.as_ref()))?;
+        Ok(self.lists(name::kept_list(fields)))
+    }
+
     /// JSON fields by whose value [`crate::EventStore::ids_where`] finds entities. The store keeps all that any program has
     /// declared: a program may add one, which is built, and one that declares fewer keeps the others all the same.
+    ///
+    /// # Panics
+    /// Where one of them cannot be an index ([`NameOf::Index`]), as [`Kind::new`] does; see [`Kind::try_indexes`].
     #[must_use]
+    #[track_caller]
     pub const fn indexes(mut self, fields: &'static [&'static str]) -> Self {
+        let mut rest = fields;
+        while let [field, tail @ ..] = rest {
+            assert!(
+                name::is_valid_name(field),
+                "an index of a kind is 1 to 64 letters, digits, - and _, without _ at either end"
+            );
+            rest = tail;
+        }
         self.indexes = fields;
         self
+    }
+
+    /// As [`Kind::indexes`], for fields that are known at run time only; see [`Kind::try_new`].
+    pub fn try_indexes<F: AsRef<str>>(self, fields: &[F]) -> Result<Self, InvalidName> {
+        fields.iter().try_for_each(|field| NameOf::Index.check(field.as_ref()))?;
+        Ok(self.indexes(name::kept_list(fields)))
     }
 
     /// The kind's name.
@@ -75,9 +163,31 @@ impl Kind {
         self.indexes
     }
 
-    /// The stream of one action of this kind's family.
+    /// The stream of one action of this kind's family. An action is 1 to 64 letters, digits and `-`.
+    ///
+    /// ```compile_fail,E0080
+    /// use event_store::{Kind, StreamName};
+    /// const ACCOUNT: Kind = Kind::new("account");
+    /// const PAID_IN: StreamName = ACCOUNT.stream("paid_in"); // paid-in
+    /// ```
+    ///
+    /// # Panics
+    /// Where the action is none, as [`Kind::new`] does; see [`Kind::try_stream`].
     #[must_use]
+    #[track_caller]
     pub const fn stream(&self, action: &'static str) -> StreamName {
+        assert!(name::is_valid_action(action), "an action is 1 to 64 letters, digits and -");
+        self.stream_of(action)
+    }
+
+    /// As [`Kind::stream`], for an action that is known at run time only.
+    pub fn try_stream(&self, action: &str) -> Result<StreamName, InvalidName> {
+        NameOf::Action.check(action)?;
+        Ok(StreamName { family: Cow::Borrowed(self.family), action: Cow::Owned(action.to_owned()) })
+    }
+
+    /// As [`Kind::stream`], for an action that was checked, or whose stream is only shown.
+    pub(crate) const fn stream_of(&self, action: &'static str) -> StreamName {
         StreamName { family: Cow::Borrowed(self.family), action: Cow::Borrowed(action) }
     }
 
@@ -102,7 +212,8 @@ pub struct StreamName {
 }
 
 impl StreamName {
-    /// The name in a text such as `order_created`: the action is what follows the last underscore.
+    /// The name in a text such as `order_created`: the action is what follows the last underscore. `None` where a stream
+    /// cannot be called so.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (family, action) = Self::parts(text)?;
@@ -145,53 +256,49 @@ impl serde::Serialize for StreamName {
     }
 }
 
-/// Names go into keys, so only letters, digits, `-` and `_`, and no `_` at either end.
-pub(crate) fn is_valid_name(name: &str) -> bool {
-    !name.is_empty()
-        && name.len() <= 64
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
-        && !name.starts_with('_')
-        && !name.ends_with('_')
-}
-
-/// A kind's name ends at the first underscore of a key, so it holds none: otherwise the ids of `a_by`
-/// and the index `ids` of `a` would be the same key.
-pub(crate) fn is_valid_kind(name: &str) -> bool {
-    is_valid_name(name) && !name.contains('_')
-}
-
-/// A list's key would be that of the entity itself.
-pub(crate) fn is_valid_list(field: &str) -> bool {
-    is_valid_name(field) && field != "entity"
-}
-
-/// An action follows the last underscore of a stream's name, so it holds none: otherwise `a_b` of
-/// one kind and `b` of another would be the same stream.
-pub(crate) fn is_valid_action(action: &str) -> bool {
-    is_valid_name(action) && !action.contains('_')
-}
-
-/// Ids go into keys too: no control characters, no braces (they would choose a slot), bounded.
-pub(crate) fn is_valid_id(id: &str) -> bool {
-    !id.is_empty() && id.len() <= 256 && !id.chars().any(|c| c.is_control() || c == '{' || c == '}')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::NameOf;
 
     #[test]
-    fn names_and_ids_that_could_reach_another_key_are_refused() {
-        for bad in ["", "a b", "a:b", "{x}", "_a", "a_", "ä"] {
-            assert!(!is_valid_name(bad), "{bad}");
+    fn a_kind_made_at_run_time_equals_the_constant_one() {
+        const ORDER: Kind =
+            Kind::within("inventory", "order").lists(&["product_ids"]).indexes(&["customer_id"]);
+        let made = Kind::try_within("inventory", "order").unwrap();
+        let made = made.try_lists(&["product_ids"]).unwrap().try_indexes(&["customer_id"]).unwrap();
+        assert_eq!(made, ORDER);
+        assert_eq!(made.try_stream("paid-in"), Ok(ORDER.stream("paid-in")));
+        assert_eq!(Kind::try_new("order"), Ok(Kind::new("order")));
+    }
+
+    #[test]
+    fn what_cannot_be_a_name_is_an_error_at_run_time() {
+        let order = Kind::new("order");
+        let refused = [
+            (Kind::try_new("an_order").unwrap_err(), NameOf::Kind),
+            (Kind::try_within("a:b", "order").unwrap_err(), NameOf::Kind),
+            (Kind::try_within("order", "").unwrap_err(), NameOf::Kind),
+            (order.try_lists(&["entity"]).unwrap_err(), NameOf::List),
+            (order.try_indexes(&["a b"]).unwrap_err(), NameOf::Index),
+            (order.try_stream("paid_in").unwrap_err(), NameOf::Action),
+        ];
+        for (error, of) in refused {
+            assert_eq!(error.of(), of, "{error}");
         }
-        assert!(is_valid_name("order") && is_valid_name("read-model"));
-        assert!(is_valid_kind("read-model") && !is_valid_kind("read_model"));
-        assert!(is_valid_list("product_ids") && !is_valid_list("entity"));
-        assert!(is_valid_action("paid-in") && !is_valid_action("paid_in"));
-        for bad in ["", "a{b", "a}b", "a\nb", "\0"] {
-            assert!(!is_valid_id(bad), "{bad:?}");
+    }
+
+    #[test]
+    fn what_a_program_writes_in_its_source_and_cannot_be_a_name_panics() {
+        let bad: [fn(); 5] = [
+            || _ = Kind::new("an_order"),
+            || _ = Kind::within("{a}", "order"),
+            || _ = Kind::new("order").lists(&["a", "entity"]),
+            || _ = Kind::new("order").indexes(&["a", "b c"]),
+            || _ = Kind::new("order").stream("paid_in"),
+        ];
+        for (number, bad) in bad.into_iter().enumerate() {
+            assert!(std::panic::catch_unwind(bad).is_err(), "{number}");
         }
-        assert!(is_valid_id("6d3ff6f4-8a0d-4ae6-9ff8-cf1d46c0e4a1"));
     }
 }

@@ -1,21 +1,23 @@
 //! The ways that appends take to the server: one writer for all that wait for its answer alone, another for
 //! those that wait for copies, since the server answers nothing else on a connection meanwhile.
+//! A writer ends with the runtime that it was started on; the next append starts another one on its own.
 //! A promise that the server cannot keep is refused here, before anything is sent.
 
 use crate::Durability;
 use crate::config::Config;
 use crate::connection::{Connection, info_field};
-use crate::error::{AppendError, AppendErrorKind, ConnectError};
+use crate::error::{AppendError, AppendErrorKind};
 use crate::writer::{self, Job};
 use redis::{RedisError, Value};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{OnceCell, mpsc};
 
 pub(crate) struct Lanes {
     connection: Connection,
     config: Config,
-    ordinary: mpsc::Sender<Job>,
-    durable: OnceCell<mpsc::Sender<Job>>,
+    ordinary: Mutex<mpsc::Sender<Job>>,
+    durable: tokio::sync::Mutex<Option<mpsc::Sender<Job>>>,
     disk: OnceCell<Disk>,
 }
 
@@ -28,23 +30,34 @@ struct Disk {
 
 impl Lanes {
     pub(crate) fn new(connection: Connection, config: Config) -> Self {
-        let ordinary = writer::start(connection.clone(), &config);
-        Self { connection, config, ordinary, durable: OnceCell::new(), disk: OnceCell::new() }
+        let ordinary = Mutex::new(writer::start(connection.clone(), &config));
+        Self { connection, config, ordinary, durable: tokio::sync::Mutex::default(), disk: OnceCell::new() }
     }
 
     /// Where to send appends of this durability.
-    pub(crate) async fn lane(&self, durability: Durability) -> Result<&mpsc::Sender<Job>, AppendError> {
+    pub(crate) async fn lane(&self, durability: Durability) -> Result<mpsc::Sender<Job>, AppendError> {
         if durability.wanted() == 0 {
-            return Ok(&self.ordinary);
+            return Ok(self.ordinary());
         }
         self.check(durability).await?;
-        let open = async || {
-            // The writer bounds the wait itself: each append may ask for another one.
-            let patient = self.config.clone().response_timeout(Duration::from_hours(24));
-            let connection = Connection::open(&patient).await?;
-            Ok::<_, ConnectError>(writer::start(connection, &self.config))
-        };
-        self.durable.get_or_try_init(open).await.map_err(unavailable)
+        // Held while one is opened, so that one is opened.
+        let mut durable = self.durable.lock().await;
+        if let Some(lane) = durable.as_ref().filter(|lane| !lane.is_closed()) {
+            return Ok(lane.clone());
+        }
+        // The writer bounds the wait itself: each append may ask for another one.
+        let patient = self.config.clone().response_timeout(Duration::from_hours(24));
+        let connection = Connection::open(&patient).await.map_err(unavailable)?;
+        Ok(durable.insert(writer::start(connection, &self.config)).clone())
+    }
+
+    fn ordinary(&self) -> mpsc::Sender<Job> {
+        // Nobody panics while holding it.
+        let mut lane = self.ordinary.lock().unwrap_or_else(PoisonError::into_inner);
+        if lane.is_closed() {
+            *lane = writer::start(self.connection.clone(), &self.config);
+        }
+        lane.clone()
     }
 
     /// Can the server keep this promise?

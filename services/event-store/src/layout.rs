@@ -182,7 +182,8 @@ impl Layout {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kind::{is_valid_action, is_valid_id, is_valid_kind, is_valid_list};
+    use crate::NameOf;
+    use crate::name::{is_valid_action, is_valid_kind, is_valid_list};
     use proptest::prelude::*;
 
     const ORDER: Kind = Kind::new("order").lists(&["product_ids"]);
@@ -275,6 +276,8 @@ mod tests {
         let action =
             || name().prop_map(|n| n.replace('_', "-")).prop_filter("an action", |n| is_valid_action(n));
         let field = || name().prop_filter("a field", |n| is_valid_list(n));
+        let valid = |n: &String| NameOf::Projection.check(n).is_ok();
+        let projection = prop_oneof![kind(), name(), id()].prop_filter("a projection", valid);
         let what = prop::sample::select(vec!["positions", "cursors", "dead", "letters"]);
         prop_oneof![
             (kind(), action()).prop_map(|(k, a)| Thing::Stream(k, a)),
@@ -288,7 +291,7 @@ mod tests {
             Just(Thing::RegisteredPositions),
             (name(), what).prop_map(|(g, w)| Thing::Group(g, w)),
             (name(), id()).prop_map(|(g, c)| Thing::Session(g, c)),
-            (kind(), 1..3_u32, name()).prop_map(|(n, v, l)| Thing::Projection(n, v, l)),
+            (projection, 1..3_u32, id()).prop_map(|(n, v, l)| Thing::Projection(n, v, l)),
         ]
     }
 
@@ -305,7 +308,7 @@ mod tests {
             before in id(), bad in prop::sample::select(vec!["\n", "\0", "{", "}", "\r", "\t"]), after in id(),
         ) {
             let text = format!("{before}{bad}{after}");
-            prop_assert!(!is_valid_id(&text) && !is_valid_kind(&text) && !is_valid_action(&text));
+            prop_assert!(NameOf::EntityId.check(&text).is_err() && !is_valid_kind(&text) && !is_valid_action(&text));
         }
     }
 }

@@ -31,6 +31,7 @@ mod lanes;
 mod layout;
 mod limit;
 mod metrics;
+mod name;
 mod order;
 mod page;
 mod position;
@@ -68,8 +69,9 @@ pub use id::{Id, ParseIdError};
 pub use kind::{Kind, StreamName};
 pub use layout::Layout;
 pub use metrics::Metrics;
+pub use name::{InvalidName, NameOf};
 pub use position::{Position, PositionError, PositionErrorKind, PositionState, StreamPosition};
-pub use projection::{Projection, ProjectionState, Projector, Removal, View, Write};
+pub use projection::{Projection, ProjectionObservation, ProjectionState, Projector, Removal, View, Write};
 pub use replay::{Replay, Replayed};
 pub use retention::{
     HeldBy, Holder, Preview, Retention, StreamPreview, TrimError, TrimErrorKind, Trimmed, Unread,

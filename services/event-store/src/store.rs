@@ -14,6 +14,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The event store. Clones share one connection for commands; every blocking reader opens its own.
+///
+/// A store outlives the runtime that it was opened on: one in a `static` serves the runtimes of several tests, also when
+/// an append is under way on one that ends. What follows then opens another connection; a call that finds the old one
+/// broken reports that as any other break of it.
 #[derive(Clone)]
 pub struct EventStore {
     inner: Arc<Inner>,

@@ -53,7 +53,7 @@ impl Job {
     }
 }
 
-/// Starts a writer; it ends when the last sender is gone.
+/// Starts a writer on the current runtime; it ends when the last sender is gone, or with the runtime.
 pub(crate) fn start(connection: Connection, config: &Config) -> mpsc::Sender<Job> {
     let (sender, jobs) = mpsc::channel(WAITING);
     tokio::spawn(

@@ -7,13 +7,18 @@ mod support;
 
 use event_store::testing::{Line, Proxy, Redis};
 use event_store::{
-    AppendErrorKind, Config, EventStore, Id, Observation, Projection, ReadErrorKind, Subscription, Uuid,
+    AppendErrorKind, Config, Durability, EventStore, Id, Observation, Projection, ReadErrorKind, Subscription,
+    Uuid,
 };
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use support::{ACCOUNT, Seen, ask, count, eventually, patiently, put, recorder, versions};
+use support::{ACCOUNT, Seen, ask, count, eventually, patiently, put, recorder, server, versions};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tracing::field::{Field, Visit};
+use tracing::instrument::WithSubscriber;
+use tracing::{Level, span};
 
 /// The answer to a deadline may be late by this much: what a busy machine needs to run a task.
 const SLACK: Duration = Duration::from_secs(2);
@@ -208,4 +213,136 @@ async fn an_append_answers_within_its_deadline_whatever_the_server_does() {
             .await;
     }
     assert_eq!(ask::<u64>(&redis, &["XLEN", "events:account_created"]).await, 4);
+}
+
+/// Keeps the lines that a task logs, without those for developers.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<String>>>);
+
+impl Lines {
+    fn that_say(&self, texts: [&str; 2]) -> Vec<String> {
+        let lines = self.0.lock().unwrap();
+        lines.iter().filter(|line| texts.iter().any(|text| line.contains(text))).cloned().collect()
+    }
+}
+
+struct Message<'a>(&'a mut String);
+
+impl Visit for Message<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        if field.name() == "message" {
+            *self.0 = format!("{value:?}");
+        }
+    }
+}
+
+impl tracing::Subscriber for Lines {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() <= Level::INFO
+    }
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut message = String::new();
+        event.record(&mut Message(&mut message));
+        self.0.lock().unwrap().push(format!("{} {message}", event.metadata().level()));
+    }
+    fn enter(&self, _: &span::Id) {}
+    fn exit(&self, _: &span::Id) {}
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_is_logged_once_when_it_begins_and_once_when_it_is_over() {
+    let redis = Redis::start();
+    let proxy = Proxy::start(redis.port()).await.unwrap();
+    let config = Config::new(proxy.url()).append_deadline(Duration::from_secs(1));
+    let store = EventStore::connect(config).await.unwrap();
+    let (handled, projected, cancel) = (Lines::default(), Lines::default(), CancellationToken::new());
+    let streams = [ACCOUNT.stream("created")];
+    let consumer = store.subscribe(Subscription::new("group", "one").streams(streams.clone()));
+    let projector = store.project(Projection::new("view", 1).streams(streams));
+    let (group, projection, view) = (consumer.observe(), projector.observe(), projector.view());
+    let consuming = consumer.run(recorder(&Seen::default()), cancel.clone());
+    let consuming = tokio::spawn(consuming.with_subscriber(handled.clone()));
+    let projecting = projector.run(|_| Vec::new(), cancel.clone());
+    let projecting = tokio::spawn(projecting.with_subscriber(projected.clone()));
+    eventually("both read", || async { group.ready() && projection.ready() }).await;
+
+    proxy.set(Line::Refusing);
+    proxy.cut();
+    eventually("both know", || async { !group.ready() && !projection.ready() }).await;
+    assert_eq!(projection.fault(), None, "no person need correct anything");
+    // Both try again several times meanwhile.
+    store.append(vec![put("created", "a", 1)]).await.unwrap_err();
+
+    proxy.set(Line::Good);
+    patiently("both read again", || async { group.ready() && projection.ready() }).await;
+    let id = store.append(vec![put("created", "b", 1)]).await.unwrap()[0].id;
+    view.wait_until(id, Duration::from_secs(20)).await.unwrap();
+    cancel.cancel();
+    consuming.await.unwrap().unwrap();
+    projecting.await.unwrap().unwrap();
+    let (begins, over) = ("cannot read, trying again", "reads again");
+    assert_eq!(handled.that_say([begins, over]), [format!("WARN {begins}"), format!("INFO {over}")]);
+    let (begins, over) = ("cannot follow the log, trying again", "follows the log again");
+    assert_eq!(projected.that_say([begins, over]), [format!("WARN {begins}"), format!("INFO {over}")]);
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+#[test]
+fn a_store_outlives_the_runtime_that_it_was_opened_on() {
+    let s = runtime().block_on(server());
+    let two_copies = Durability::Replicas { count: 2, timeout: Duration::from_millis(1) };
+    for n in 0..3 {
+        let cancel = CancellationToken::new();
+        runtime().block_on(async {
+            let version = s.store.append(vec![put("updated", "a", n)]).await.unwrap()[0].version;
+            assert_eq!(version, 2 * n + 1);
+            // The writer for appends that wait for copies is another one.
+            let error = s.store.append_with(vec![put("updated", "a", n)], two_copies).await.unwrap_err();
+            assert!(matches!(error.kind(), AppendErrorKind::Unknown { .. }), "{error}");
+            assert_eq!(s.store.entity(ACCOUNT, "a").await.unwrap().unwrap().version, 2 * n + 2);
+            let seen = Seen::default();
+            let subscription =
+                Subscription::new(format!("group{n}"), "one").streams([ACCOUNT.stream("updated")]);
+            tokio::spawn(s.store.subscribe(subscription).run(recorder(&seen), cancel.clone()));
+            eventually("all of it is handled", || async { count(&seen) as u64 == 2 * n + 2 }).await;
+        });
+    }
+}
+
+#[test]
+fn an_append_on_its_way_when_the_runtime_of_the_writer_ends_is_one_event() {
+    const TASKS: u64 = 8;
+    const EACH: u64 = 50;
+    let first = runtime();
+    let s = Arc::new(first.block_on(server()));
+    let second = runtime();
+    let appending: Vec<_> = (0..TASKS)
+        .map(|task| {
+            let s = s.clone();
+            second.spawn(async move {
+                for n in 1..=EACH {
+                    let appended = s.store.append(vec![put("updated", &task.to_string(), n)]).await.unwrap();
+                    assert_eq!(appended[0].version, n);
+                }
+            })
+        })
+        .collect();
+    let length = async || s.command::<u64>(&["XLEN", "events:account_updated"]).await;
+    second.block_on(eventually("they append", || async { length().await > TASKS }));
+    assert!(second.block_on(length()) < TASKS * EACH, "they go on");
+    drop(first);
+    second.block_on(async {
+        for task in appending {
+            task.await.unwrap();
+        }
+        assert_eq!(length().await, TASKS * EACH);
+    });
 }

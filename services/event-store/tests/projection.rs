@@ -5,6 +5,8 @@
 mod support;
 
 use event_store::{Event, EventStore, Id, Projection, ProjectionError, StreamName, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use support::{ACCOUNT, eventually, put, server};
 use tokio_util::sync::CancellationToken;
@@ -110,4 +112,45 @@ async fn a_tail_hands_out_more_than_a_batch_in_id_order_and_then_waits_for_what_
     assert_eq!(amounts, (0..700).collect::<Vec<u64>>());
     let (next, _) = tokio::join!(tail.next(), s.store.append(vec![put("updated", "a", 700)]));
     assert_eq!(next.unwrap()[0].entity["amount"], 700);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_projection_cannot_apply_is_a_fault_until_it_is_corrected() {
+    let s = server().await;
+    s.store.append(vec![put("created", "a", 1)]).await.unwrap();
+    let head = s.store.head_of(&streams()).await.unwrap();
+    let _: String = s.command(&["SET", "view:v1:amounts", "a text"]).await;
+    let (cancel, corrected) = (CancellationToken::new(), Arc::new(AtomicBool::new(false)));
+    let wrong_key = s.store.project(projection());
+    let wrong_score = s.store.project(Projection::new("scores", 1).streams(streams()));
+    let observed = [wrong_key.observe(), wrong_score.observe()];
+    let views = [wrong_key.view(), wrong_score.view()];
+    tokio::spawn(wrong_key.run(apply, cancel.clone()));
+    let right = corrected.clone();
+    let score = move |event: &Event| {
+        let score = if right.load(Ordering::Relaxed) { 1.0 } else { f64::NAN };
+        let mut writes = apply(event);
+        writes.push(Write::SortedAdd { key: "scores".into(), member: event.entity_id.clone(), score });
+        writes
+    };
+    tokio::spawn(wrong_score.run(score, cancel.clone()));
+    for (number, says) in ["another type", "no number"].into_iter().enumerate() {
+        let (observed, view) = (&observed[number], &views[number]);
+        eventually("it is seen", || async { observed.fault().is_some_and(|f| f.to_string().contains(says)) })
+            .await;
+        assert!(!observed.ready() && !observed.caught_up());
+        let refused = |e: ProjectionError| assert!(matches!(e, ProjectionError::Refused(_)), "{e}");
+        refused(view.wait_until(head, Duration::from_millis(1)).await.unwrap_err());
+        refused(view.caught_up(Duration::from_millis(1)).await.unwrap_err());
+    }
+    assert_eq!(views[1].hash_all("amounts").await.unwrap(), [], "nothing was applied in part");
+
+    let _: u64 = s.command(&["DEL", "view:v1:amounts"]).await;
+    corrected.store(true, Ordering::Relaxed);
+    for (observed, view) in observed.iter().zip(&views) {
+        view.caught_up(Duration::from_secs(20)).await.unwrap();
+        assert_eq!((observed.fault(), observed.ready(), observed.position()), (None, true, head));
+        assert_eq!(view.hash_get("amounts", &["a"]).await.unwrap(), [Some("1".to_owned())]);
+    }
+    cancel.cancel();
 }

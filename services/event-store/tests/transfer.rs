@@ -6,10 +6,12 @@ mod support;
 
 use event_store::testing::{Line, Proxy, Setup};
 use event_store::{Event, EventStore, ImportErrorKind, Layout, NewEvent, StreamName, Unread};
-use serde_json::json;
+use serde_json::{Value, json};
+use sha2::Digest;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use support::{ACCOUNT, Child, NOTE, Server, eventually, plain, put, server, start};
+use tokio_util::task::AbortOnDropHandle;
 
 const KINDS: [event_store::Kind; 2] = [ACCOUNT, NOTE];
 
@@ -174,6 +176,92 @@ async fn a_store_with_other_events_of_the_entities_is_left_as_it_is() {
     let _: String = t.command(&["SET", "eventstore:clock", "1-1"]).await;
     let error = t.store.import(file.path(), &KINDS).preview().await.unwrap_err();
     assert_eq!(error.kind(), ImportErrorKind::Conflict);
+}
+
+/// Appends to both families until it is aborted.
+fn writer(store: &EventStore, name: &'static str) -> AbortOnDropHandle<()> {
+    let store = store.clone();
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        for n in 0.. {
+            let id = format!("{name}{}", n % 20);
+            let action = if n < 20 { "created" } else { "updated" };
+            store.append(vec![put(action, &id, n), put("updated", &id, n + 1)]).await.unwrap();
+            let note =
+                NewEvent::put(NOTE, "created", &id, &json!({ "id": id })).ordered_with("account/shared");
+            store.append(vec![note]).await.unwrap();
+        }
+    }))
+}
+
+/// Exports while programs append: many events come after its end and before its last line.
+async fn export_during_writes(s: &Server) -> File {
+    let length = || async { s.command::<u64>(&["XLEN", "events:account_updated"]).await };
+    let before = length().await;
+    let writers = ["a", "b"].map(|name| writer(&s.store, name));
+    eventually("there is more than before", || async { length().await >= before + 100 }).await;
+    let file = File(tempfile::TempDir::new().unwrap());
+    export(&s.store, &file.path()).await;
+    let text = std::fs::read_to_string(file.path()).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for (family, end) in lines[0]["clocks"].as_object().unwrap() {
+        assert!(lines.iter().any(|line| line["id"] == *end), "{family} ends with an entry: {end}");
+    }
+    let exported = length().await;
+    eventually("there is more than in the file", || async { length().await > exported }).await;
+    drop(writers);
+    file
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_later_export_is_imported_on_top_of_one_made_while_programs_append() {
+    for setup in [Setup::Plain, Setup::tagged_from_env()] {
+        let (s, t) = (start(setup).await, start(setup).await);
+        let mut known = 0;
+        for _ in 0..3 {
+            let file = export_during_writes(&s).await;
+            let imported = t.store.import(file.path(), &KINDS).run().await.unwrap();
+            assert_eq!(imported.known, known);
+            assert!(imported.new > 0, "{imported:?}");
+            known += imported.new;
+            verified(&t.store).await;
+        }
+    }
+}
+
+/// What an older program wrote: its clock is ahead of its entries, by as much as was appended during the export.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_later_export_is_imported_on_top_of_one_of_an_older_program() {
+    let (s, t) = (server().await, server().await);
+    let file = exported(&s, 20).await;
+    s.store.append(vec![put("updated", "3", 8)]).await.unwrap();
+    let note = NewEvent::put(NOTE, "created", "m", &json!({ "id": "m" }));
+    s.store.append(vec![note]).await.unwrap();
+    let later = File(tempfile::TempDir::new().unwrap());
+    export(&s.store, &later.path()).await;
+    std::fs::write(file.path(), with_clocks_of(&later.path(), &file.path())).unwrap();
+    let imported = t.store.import(file.path(), &KINDS).run().await.unwrap();
+    assert_eq!(imported.new, 22);
+    let imported = t.store.import(later.path(), &KINDS).run().await.unwrap();
+    assert_eq!((imported.new, imported.known), (2, 22));
+    assert_eq!(all(&t.store).await, all(&s.store).await);
+    verified(&t.store).await;
+}
+
+/// A file with the clocks of another one in its header.
+fn with_clocks_of(other: &Path, file: &Path) -> String {
+    let header = |text: &str| serde_json::from_str::<Value>(text.lines().next().unwrap()).unwrap();
+    let text = std::fs::read_to_string(file).unwrap();
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    let mut first = header(&text);
+    let clocks = header(&std::fs::read_to_string(other).unwrap())["clocks"].clone();
+    assert_ne!(first["clocks"], clocks);
+    first["clocks"] = clocks;
+    lines[0] = first.to_string();
+    let mut trailer: Value = serde_json::from_str(&lines.pop().unwrap()).unwrap();
+    let body = lines.join("\n") + "\n";
+    let digest = sha2::Sha256::digest(&body);
+    trailer["sha256"] = digest.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}")).into();
+    format!("{body}{trailer}\n")
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,9 +4,11 @@
 
 mod support;
 
-use event_store::{Kind, Subscription};
+use event_store::{
+    AppendErrorKind, Id, Projection, ProjectionError, ReadErrorKind, Select, Subscription, Write,
+};
 use std::time::Duration;
-use support::{ACCOUNT, Seen, count, eventually, plain, put, recorder, versions};
+use support::{ACCOUNT, Seen, count, eventually, plain, put, recorder, server, versions};
 use tokio_util::sync::CancellationToken;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -86,10 +88,82 @@ async fn ids_with_odd_characters_are_entities_of_their_own() {
         let error = s.store.append(vec![put("created", id, 1)]).await.unwrap_err();
         assert_eq!(error.kind(), event_store::AppendErrorKind::Invalid, "{id:?}");
     }
-    let kinds = [Kind::new("a_b"), Kind::new("a").lists(&["entity"]), Kind::within("a_b", "c")];
-    for kind in kinds {
-        let event = event_store::NewEvent::put(kind, "created", "1", &serde_json::json!({}));
+    for action in ["paid_in", "", "a:b"] {
+        let event = event_store::NewEvent::put(ACCOUNT, action, "1", &serde_json::json!({}));
         let error = s.store.append(vec![event]).await.unwrap_err();
-        assert_eq!(error.kind(), event_store::AppendErrorKind::Invalid, "{kind:?}");
+        assert_eq!(error.kind(), event_store::AppendErrorKind::Invalid, "{action:?}");
+    }
+}
+
+/// What is refused ends without being cancelled.
+async fn at_once<T>(run: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), run).await.expect("it runs")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_could_reach_another_key_are_refused_by_every_call() {
+    let s = server().await;
+    let keys = async || {
+        let mut keys = s.command::<Vec<String>>(&["KEYS", "*"]).await;
+        keys.sort();
+        keys
+    };
+    let before = keys().await;
+    let streams = [ACCOUNT.stream("created")];
+    let handled = async |group: &str, consumer: &str| {
+        let subscription = Subscription::new(group, consumer).streams(streams.clone());
+        let consumer = s.store.subscribe(subscription);
+        at_once(consumer.run(recorder(&Seen::default()), CancellationToken::new())).await.unwrap_err()
+    };
+    for bad in ["", "a b", "group:v1", "{a}", "_a", "a\n"] {
+        let error = handled(bad, "one").await;
+        assert!(error.to_string().contains("the name of a group: use 1 to 64 letters"), "{error}");
+        let error = s.store.accept_log(bad, &streams).await.unwrap_err();
+        assert_eq!(error.kind(), AppendErrorKind::Invalid, "{bad:?}");
+        let dead = s.store.dead_letters(bad, "account");
+        assert_eq!(dead.count().await.unwrap_err().kind(), ReadErrorKind::Invalid, "{bad:?}");
+        assert_eq!(dead.list(Id::ZERO, 1).await.unwrap_err().kind(), ReadErrorKind::Invalid, "{bad:?}");
+        let error = dead.replay(&Select::All).await.unwrap_err();
+        assert_eq!(error.kind(), AppendErrorKind::Invalid, "{bad:?}");
+        let projector = s.store.project(Projection::new(bad, 1).streams(streams.clone()));
+        let error = at_once(projector.run(|_| Vec::new(), CancellationToken::new())).await.unwrap_err();
+        assert!(matches!(error, ProjectionError::Invalid(_)), "{error}");
+    }
+    for bad in ["", "a{b", "a\n", &"x".repeat(257)] {
+        let error = handled("group", bad).await;
+        let allowed = "the name of a consumer: use 1 to 256 bytes without control characters and braces";
+        assert!(error.to_string().contains(allowed), "{error}");
+    }
+    assert_eq!(keys().await, before, "nothing was written");
+}
+
+/// A projection whose keys would be those of the store: of a group's cursors, an entity, a list, a stream.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_projection_reaches_no_key_of_the_store() {
+    let s = server().await;
+    s.store.append(vec![put("created", "v1:k", 1)]).await.unwrap();
+    let stream = ACCOUNT.stream("created");
+    for bad in ["eventstore:group", "eventstore", "events", "account_entity", "account_tags", "account_by"] {
+        let projector = s.store.project(Projection::new(bad, 1).streams([stream.clone()]));
+        let view = projector.view();
+        let error = projector.validate().unwrap_err();
+        assert!(error.to_string().contains("the name of a projection: use 1 to 64 letters"), "{error}");
+        let overwrite = |_: &event_store::Event| {
+            vec![Write::HashSet { key: "k".into(), field: "amount".into(), value: "1000000".into() }]
+        };
+        let refused = at_once(projector.run(overwrite, CancellationToken::new())).await.unwrap_err();
+        assert_eq!(refused.to_string(), error.to_string());
+        assert!(matches!(
+            view.caught_up(Duration::from_mins(1)).await.unwrap_err(),
+            ProjectionError::Invalid(_)
+        ));
+        assert_eq!(view.hash_all("k").await.unwrap_err().kind(), ReadErrorKind::Invalid, "{bad}");
+    }
+    let entity = s.store.entity(ACCOUNT, "v1:k").await.unwrap().unwrap();
+    assert_eq!(entity.body["amount"], 1);
+    assert!(s.store.projections().await.unwrap().is_empty(), "none is registered");
+    for streams in [vec![], vec![stream.clone(), stream.clone()]] {
+        let error = s.store.project(Projection::new("view", 1).streams(streams)).validate().unwrap_err();
+        assert!(matches!(error, ProjectionError::Invalid(_)), "{error}");
     }
 }

@@ -66,7 +66,7 @@ async fn child() {
         apply(2)(event)
     };
     match task.as_str() {
-        "build" => store.project(projection(2)).run(slow, CancellationToken::new()).await,
+        "build" => store.project(projection(2)).run(slow, CancellationToken::new()).await.unwrap(),
         "remove" => drop(store.remove_projection("many", 1).run().await.unwrap()),
         other => panic!("no task {other}"),
     }
@@ -225,7 +225,7 @@ async fn a_removal_that_was_killed_is_finished_by_the_next_and_nobody_builds_on_
     });
     view.caught_up(BOUND).await.unwrap();
     cancel.cancel();
-    running.await.unwrap();
+    running.await.unwrap().unwrap();
     let _: i64 = s.command(&["DEL", "many:v1:alive", "many:active"]).await;
     let left = || async { s.command::<u64>(&["SCARD", "many:v1:keys"]).await };
     assert_eq!(left().await, 1000);
@@ -251,7 +251,7 @@ async fn a_removal_that_was_killed_is_finished_by_the_next_and_nobody_builds_on_
     view.caught_up(BOUND).await.unwrap();
     assert_eq!(left().await, 1000);
     cancel.cancel();
-    building.await.unwrap();
+    building.await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

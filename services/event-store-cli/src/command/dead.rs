@@ -5,7 +5,7 @@ use crate::args::{Dead, Replay, Server, Which};
 use crate::exit::{Done, Failure};
 use crate::output::{Column, Out, remark};
 use crate::{connect, view, when};
-use event_store::{DeadLetter, DeadLetters, EventStore, GivenBack, Id, Layout, Select, StreamName};
+use event_store::{DeadLetter, DeadLetters, EventStore, GivenBack, Id, Layout, NameOf, Select, StreamName};
 use serde_json::json;
 use std::collections::BTreeSet;
 
@@ -40,7 +40,9 @@ async fn boxes_by_group(
         return Ok(boxes.into_iter().map(|letter_box| (group.to_owned(), letter_box)).collect());
     }
     let mut all = Vec::new();
-    for found in store.inspect().groups(&store.streams().await?).await? {
+    let groups = store.inspect().groups(&store.streams().await?).await?;
+    // A group of another program may be called otherwise; it has no dead letters.
+    for found in groups.into_iter().filter(|found| NameOf::Group.check(&found.group).is_ok()) {
         let streams: Vec<StreamName> = found.streams.into_iter().map(|s| s.stream).collect();
         let boxes = boxes_of(store, &found.group, &streams);
         all.extend(boxes.into_iter().map(|letter_box| (found.group.clone(), letter_box)));

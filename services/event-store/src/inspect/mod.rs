@@ -15,7 +15,7 @@ pub use server::ServerInfo;
 
 use crate::error::ReadError;
 use crate::groups::{self, absent_as_nothing, unreadable};
-use crate::{EventStore, Id, StreamName, table};
+use crate::{EventStore, Id, NameOf, StreamName, table};
 use redis::Value;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -180,6 +180,10 @@ impl Inspector {
 
     /// How many dead letters a group has that reads these streams.
     pub async fn parked(&self, group: &str, streams: &[StreamName]) -> Result<u64, ReadError> {
+        // A group of another program: one of the store has a name that there can be.
+        if NameOf::Group.check(group).is_err() {
+            return Ok(0);
+        }
         // In the tagged layout every family has its own dead letters; in the plain one they stand together.
         let families: BTreeSet<&str> = if self.store.layout().is_plain() {
             [""].into()

@@ -3,8 +3,7 @@
 use super::{PositionError, PositionErrorKind, refusal};
 use crate::entry;
 use crate::error::ReadError;
-use crate::kind::is_valid_name;
-use crate::{EventStore, Id, StreamName};
+use crate::{EventStore, Id, NameOf, StreamName};
 use redis::Value;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -144,7 +143,7 @@ pub(crate) async fn stored(
 fn parse(field: &str, value: &str) -> Option<Stored> {
     let (name, stream) = field.split_once(' ')?;
     let (position, moved) = value.split_once(' ')?;
-    is_valid_name(name).then_some(())?;
+    NameOf::Position.check(name).ok()?;
     Some(Stored {
         name: name.to_owned(),
         stream: StreamName::parse(stream)?,

@@ -20,8 +20,7 @@ pub use list::{PositionState, StreamPosition};
 
 use crate::batch::unexpected;
 use crate::error::ReadError;
-use crate::kind::is_valid_name;
-use crate::{EventStore, Id, StreamName};
+use crate::{EventStore, Id, NameOf, StreamName};
 
 /// The position of a reader under a name, on some streams: entries after it are kept by every trim. Nothing is known to
 /// the server before [`register`](Self::register). See [`EventStore::position`].
@@ -138,19 +137,11 @@ impl Position {
     /// The family whose keys hold the position, of a position that can be one.
     fn family(&self) -> Result<&str, PositionError> {
         let invalid = |message: String| PositionError::new(PositionErrorKind::Invalid, message);
-        if !is_valid_name(&self.name) {
-            return Err(invalid(format!(
-                "{:?} is no name of a position: use 1 to 64 letters, digits, - and _, with no _ at either end",
-                self.name
-            )));
-        }
+        NameOf::Position.check(&self.name).map_err(|e| invalid(e.to_string()))?;
         let Some(family) = self.streams.first().map(StreamName::family) else {
             return Err(invalid(format!("{} names no stream", self.name)));
         };
         for stream in &self.streams {
-            if StreamName::checked(stream.family(), stream.action()).is_none() {
-                return Err(invalid(format!("{:?} is no name of a stream", stream.to_string())));
-            }
             if !self.store.layout().is_plain() && stream.family() != family {
                 return Err(invalid(format!(
                     "{family} and {} are two families, which share no order of ids in the tagged layout: make a \

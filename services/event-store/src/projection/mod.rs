@@ -10,19 +10,19 @@
 //! view:v1:…          what it holds                       it has caught up
 //! ```
 
+mod observe;
 mod projector;
 mod versions;
 mod view;
 
+pub use observe::ProjectionObservation;
 pub use projector::Projector;
 pub use versions::{ProjectionState, Removal};
 pub use view::View;
 
-use crate::error::ReadError;
-use crate::{Id, Layout, StreamName};
+use crate::error::{ProjectionError, ReadError};
+use crate::{Id, Layout, NameOf, StreamName};
 
-/// Local names that the projection itself uses.
-const OWN: [&str; 3] = ["position", "keys", "alive"];
 /// What stands in the position's place while a version is being removed.
 const REMOVING: &str = "removing";
 
@@ -39,7 +39,8 @@ pub struct Projection {
 
 impl Projection {
     /// A projection. A new version starts from the beginning of the log under keys of its own:
-    /// choose one, a higher one, when what is written changes.
+    /// choose one, a higher one, when what is written changes. The name is 1 to 64 letters, digits and `-`
+    /// ([`NameOf::Projection`]); with another one [`Projector::run`] ends at once.
     #[must_use]
     pub fn new(name: impl Into<String>, version: u32) -> Self {
         Self { name: name.into(), version, streams: Vec::new(), also: Vec::new(), from_snapshots: false }
@@ -70,6 +71,22 @@ impl Projection {
         self
     }
 
+    /// Can there be such a projection? What can be known without the server.
+    fn check(&self, layout: Layout) -> Result<(), ProjectionError> {
+        let invalid = |why: &str| Err(ProjectionError::Invalid(why.to_owned()));
+        if let Err(e) = NameOf::Projection.check(&self.name) {
+            return invalid(&e.to_string());
+        }
+        let Some(first) = self.streams.first() else { return invalid("it reads at least one stream") };
+        if (1..self.streams.len()).any(|i| self.streams[..i].contains(&self.streams[i])) {
+            return invalid("it names each stream once");
+        }
+        if !layout.is_plain() && self.streams.iter().any(|stream| stream.family() != first.family()) {
+            return invalid("in the tagged layout it reads the streams of one family");
+        }
+        Ok(())
+    }
+
     /// Does a view of it follow the active version?
     fn follows(&self) -> bool {
         !self.also.is_empty()
@@ -94,7 +111,8 @@ fn parse_position(text: Option<&str>) -> Result<Id, ReadError> {
     })
 }
 
-/// A write to a projection's own keys. Keys are local names: `orders` becomes `read-model:v1:orders`.
+/// A write to a projection's own keys. Keys are local names: `orders` becomes `read-model:v1:orders`. Which there can be:
+/// [`NameOf::ProjectionKey`].
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Write {
@@ -147,6 +165,18 @@ pub enum Write {
 }
 
 impl Write {
+    /// Can it be applied? What can be known without the server: it would refuse it after it has applied others.
+    fn check(&self) -> Result<(), String> {
+        let (_, key, _) = self.parts();
+        NameOf::ProjectionKey.check(key).map_err(|e| e.to_string())?;
+        match self {
+            Self::SortedAdd { key, member, score } if score.is_nan() => {
+                Err(format!("the score of {member:?} in {key:?} is no number"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn parts(&self) -> (&'static str, &str, Vec<String>) {
         match self {
             Self::HashSet { key, field, value } => ("HSET", key, vec![field.clone(), value.clone()]),
@@ -172,6 +202,38 @@ mod tests {
         {
             assert_eq!((alone.choose(active), both.choose(active)), (alone_reads, both_reads), "{active:?}");
         }
+    }
+
+    #[test]
+    fn what_cannot_be_a_projection_is_refused() {
+        let kind = crate::Kind::new;
+        let order = || kind("order").stream("created");
+        let of = |name: &str, streams: Vec<StreamName>| Projection::new(name, 1).streams(streams);
+        let two = || vec![order(), kind("bill").stream("sent")];
+        for (projection, plain, tagged) in [
+            (of("view", vec![order()]), None, None),
+            (of("my_view", vec![order()]), Some("letters, digits and -"), Some("letters, digits and -")),
+            (of("view", vec![]), Some("at least one stream"), Some("at least one stream")),
+            (of("view", vec![order(), order()]), Some("each stream once"), Some("each stream once")),
+            (of("view", two()), None, Some("one family")),
+        ] {
+            for (layout, says) in [(Layout::Plain, plain), (Layout::Tagged, tagged)] {
+                match (projection.check(layout), says) {
+                    (Ok(()), None) => {}
+                    (Err(ProjectionError::Invalid(why)), Some(says)) => assert!(why.contains(says), "{why}"),
+                    (checked, _) => panic!("{projection:?} {layout:?}: {checked:?}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_write_that_the_server_would_refuse_half_way_is_refused_before_it_is_sent() {
+        let add = |key: &str, score| Write::SortedAdd { key: key.into(), member: "m".into(), score };
+        assert!(add("log", f64::NAN).check().unwrap_err().contains("no number"));
+        assert!(add("position", 1.0).check().unwrap_err().contains("used by the projection itself"));
+        assert!(add("", 1.0).check().is_err());
+        assert_eq!(add("log", f64::INFINITY).check(), Ok(()));
     }
 
     #[test]

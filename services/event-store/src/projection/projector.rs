@@ -1,11 +1,13 @@
 //! The writing side: builds a version from the log, follows the log, and makes the version the
 //! active one when it has caught up.
 
-use super::{OWN, Projection, View, Write, parse_position};
-use crate::error::{AppendError, AppendErrorKind, ReadError, ReplayError, ReplayErrorKind};
+use super::observe::{Interrupted, State, Status};
+use super::{Projection, ProjectionObservation, View, Write, parse_position};
+use crate::error::{ProjectionError, ReadError};
 use crate::replay::EVENTS;
 use crate::{Event, EventStore, Id};
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -17,16 +19,9 @@ const STEP: usize = 100;
 const ALIVE: Duration = Duration::from_secs(30);
 /// Between two looks whether the version may become the active one.
 const LOOK: Duration = Duration::from_millis(10);
-
-/// How far a version has come, as this replica knows.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Status {
-    pub(super) position: Id,
-    /// It has once reached the head of the log and may be read.
-    pub(super) caught_up: bool,
-    /// It cannot be built: the log begins here.
-    pub(super) trimmed: Option<Id>,
-}
+/// The first pause before the log is followed again, and the longest one.
+const PAUSE: Duration = Duration::from_millis(20);
+const PAUSE_CAP: Duration = Duration::from_secs(1);
 
 /// Keeps a projection up to date.
 #[derive(Debug)]
@@ -65,7 +60,7 @@ impl EventStore {
     /// view.wait_until(store.head().await?, Duration::from_secs(10)).await?;
     /// assert_eq!(view.hash_get("owners", &["a1"]).await?, [Some(r#""Ada""#.to_owned())]);
     /// # cancel.cancel();
-    /// # running.await?;
+    /// # running.await??;
     /// # Ok(())
     /// # }
     /// ```
@@ -82,29 +77,92 @@ impl Projector {
         View::new(self.store.clone(), self.projection.clone(), self.status.subscribe())
     }
 
-    /// Applies events until cancelled. `apply` must be a function of the event alone.
-    pub async fn run(self, apply: impl Fn(&Event) -> Vec<Write> + Send + Sync, cancel: CancellationToken) {
+    /// What the projector has done and whether it goes on.
+    #[must_use]
+    pub fn observe(&self) -> ProjectionObservation {
+        ProjectionObservation::new(self.status.subscribe())
+    }
+
+    /// Applies events until cancelled. `apply` must be a function of the event alone. A server that is away is waited for;
+    /// what a person must correct is tried again, see [`ProjectionObservation::fault`].
+    ///
+    /// # Errors
+    /// Only for a projection that cannot be one ([`ProjectionError::Invalid`]), at once.
+    pub async fn run(
+        self,
+        apply: impl Fn(&Event) -> Vec<Write> + Send + Sync,
+        cancel: CancellationToken,
+    ) -> Result<(), ProjectionError> {
+        if let Err(fault) = self.validate() {
+            self.status.send_modify(|s| s.state = State::Halted(fault.clone()));
+            return Err(fault);
+        }
         tokio::select! {
             () = cancel.cancelled() => {}
             () = self.stay_alive() => {}
             () = self.keep_following(&apply) => {}
         }
+        Ok(())
+    }
+
+    /// Checks what can be known without the server.
+    ///
+    /// # Errors
+    /// [`ProjectionError::Invalid`] for a projection that cannot be one.
+    pub fn validate(&self) -> Result<(), ProjectionError> {
+        self.projection.check(self.store.layout())
     }
 
     async fn keep_following(&self, apply: &(impl Fn(&Event) -> Vec<Write> + Send + Sync)) {
-        let mut pause = Duration::from_millis(20);
+        let mut pause = PAUSE;
         loop {
-            if let Err(e) = self.follow(apply).await {
-                let trimmed = match e.kind() {
-                    ReplayErrorKind::Trimmed { first } => Some(first),
-                    ReplayErrorKind::Unavailable => None,
-                };
-                self.status.send_modify(|s| s.trimmed = trimmed);
-                warn!(projection = self.projection.name, error = %e, "cannot follow the log, trying again");
+            let Err(why) = self.follow(apply).await;
+            let state = why.state();
+            let before = self.replace_state(state.clone());
+            if before != state {
+                self.warn(&why);
+            }
+            if before == State::Reads {
+                pause = PAUSE;
             }
             tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_secs(1));
+            pause = (pause * 2).min(PAUSE_CAP);
         }
+    }
+
+    fn warn(&self, why: &Interrupted) {
+        let (projection, version) = (&self.projection.name, self.projection.version);
+        match why {
+            Interrupted::Away(error) => {
+                warn!(projection, version, error, "cannot follow the log, trying again");
+            }
+            Interrupted::Halted(fault) => {
+                warn!(projection, version, error = %fault, "does not follow the log until this is corrected, trying again");
+            }
+        }
+    }
+
+    /// The log is read and applied; says so where it was not before.
+    fn reads(&self) {
+        let before = self.replace_state(State::Reads);
+        let (projection, version, position) =
+            (&self.projection.name, self.projection.version, self.position());
+        match before {
+            State::Reads => {}
+            State::Begins => info!(projection, version, %position, "follows the log"),
+            State::Waits | State::Halted(_) => info!(projection, version, %position, "follows the log again"),
+        }
+    }
+
+    /// What the state was before.
+    fn replace_state(&self, state: State) -> State {
+        let mut before = state.clone();
+        self.status.send_if_modified(|s| {
+            let changed = s.state != state;
+            before = std::mem::replace(&mut s.state, state);
+            changed
+        });
+        before
     }
 
     /// Says every now and then that a program keeps this version up to date.
@@ -121,11 +179,13 @@ impl Projector {
         }
     }
 
-    async fn follow(&self, apply: &(impl Fn(&Event) -> Vec<Write> + Send + Sync)) -> Result<(), ReplayError> {
+    async fn follow(
+        &self,
+        apply: &(impl Fn(&Event) -> Vec<Write> + Send + Sync),
+    ) -> Result<Infallible, Interrupted> {
         self.register().await?;
         let position = self.load().await?;
         let (name, version) = (&self.projection.name, self.projection.version);
-        info!(projection = name, version, %position, "following the log");
         let mut replay = self.store.replay_of(self.projection.streams.clone()).after(position);
         if self.projection.from_snapshots {
             replay = replay.from_snapshots();
@@ -137,24 +197,27 @@ impl Projector {
         while let Some(events) = pages.next().await? {
             snapshots += events.iter().map(|e| u64::from(e.snapshot)).sum::<u64>();
             self.apply_all(&events, None, apply).await?;
+            self.reads();
         }
         if snapshots > 0 {
             info!(projection = name, version, snapshots, "began with snapshots, a trim took their events");
         }
-        self.status.send_modify(|s| s.trimmed = None);
         let mut tail = self.store.tail(self.projection.streams.clone(), head.max(self.position()));
         let mut active = false;
         loop {
             if !active && self.position() >= head && self.activate().await? {
                 active = true;
-                self.status.send_modify(|s| s.caught_up = true);
-                info!(projection = name, version, "caught up");
+                self.reads();
+                if self.status.send_if_modified(|s| !std::mem::replace(&mut s.caught_up, true)) {
+                    info!(projection = name, version, "caught up");
+                }
             }
             let events = if active { tail.next().await? } else { tail.next_now().await? };
             if events.is_empty() && !active {
                 tokio::time::sleep(LOOK).await;
             }
             self.apply_all(&events, Some(tail.position()), apply).await?;
+            self.reads();
             if self.position() > tail.position() {
                 // Another replica was first: go on from where it has come to.
                 tail.seek(self.position());
@@ -169,7 +232,7 @@ impl Projector {
         events: &[Event],
         end: Option<Id>,
         apply: &(impl Fn(&Event) -> Vec<Write> + Send + Sync),
-    ) -> Result<(), ReadError> {
+    ) -> Result<(), Interrupted> {
         let Some(end) = end.or_else(|| events.last().map(|e| e.id)) else { return Ok(()) };
         let mut rest = events;
         while self.position() < end {
@@ -180,7 +243,7 @@ impl Projector {
             let writes: Vec<Write> = step.iter().flat_map(apply).collect();
             let reached = self.apply(from, to, &writes).await?;
             if reached < from {
-                return Err(ReadError::malformed(format!("the position went back from {from} to {reached}")));
+                return Err(Interrupted::refused(format!("the position went back from {from} to {reached}")));
             }
             self.status.send_modify(|s| s.position = reached);
         }
@@ -211,16 +274,13 @@ impl Projector {
     }
 
     /// Answers where the projection stands afterwards: `to`, or where another replica has brought it.
-    async fn apply(&self, from: Id, to: Id, writes: &[Write]) -> Result<Id, AppendError> {
-        let refused = |message: String| AppendError::new(AppendErrorKind::Refused, message);
+    async fn apply(&self, from: Id, to: Id, writes: &[Write]) -> Result<Id, Interrupted> {
         let mut keys = vec![self.key("position"), self.key("keys")];
         let mut index: HashMap<&str, usize> = HashMap::new();
         let mut operations = Vec::with_capacity(writes.len());
         for write in writes {
+            write.check().map_err(Interrupted::refused)?;
             let (operation, key, arguments) = write.parts();
-            if OWN.contains(&key) {
-                return Err(refused(format!("{key:?} is the projection's own key, use another name")));
-            }
             let number = *index.entry(key).or_insert_with(|| {
                 keys.push(self.key(key));
                 keys.len()
@@ -231,14 +291,16 @@ impl Projector {
         }
         let args = [from.to_string(), to.to_string(), serde_json::Value::Array(operations).to_string()];
         let words = self.store.call_until_answered("project", &keys, &args).await?;
+        let unknown = || Interrupted::refused(format!("the server answered {words:?}"));
         match words.first().map(String::as_str) {
-            Some("ok" | "behind") => {
-                words.get(1).and_then(|w| w.parse().ok()).ok_or_else(|| refused(format!("{words:?}")))
-            }
+            Some("ok" | "behind") => words.get(1).and_then(|w| w.parse().ok()).ok_or_else(unknown),
             Some("wrongtype") => {
-                Err(refused(format!("key {:?} of the projection holds another type", words.get(1))))
+                let key = words.get(1).map(String::as_str).unwrap_or_default();
+                Err(Interrupted::refused(format!(
+                    "key {key:?} holds another type than what is to be written"
+                )))
             }
-            _ => Err(refused(format!("the server answered {words:?}"))),
+            _ => Err(unknown()),
         }
     }
 

@@ -64,7 +64,8 @@ impl EventStore {
         Ok(states)
     }
 
-    /// Removes what a version of a projection holds; nothing happens before [`Removal::run`].
+    /// Removes what a version of a projection holds; nothing happens before [`Removal::run`]. Any name will do, so that
+    /// what an earlier version of the library accepted can be removed: only what was written under it is.
     pub fn remove_projection(&self, name: impl Into<String>, version: u32) -> Removal {
         Removal { store: self.clone(), projection: Projection::new(name, version) }
     }

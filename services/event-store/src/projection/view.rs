@@ -1,10 +1,10 @@
 //! The reading side. A view that understands several versions reads the active one; a swap is
 //! seen by each read as a whole, never in its middle.
 
-use super::projector::Status;
+use super::observe::Status;
 use super::{Projection, parse_position};
 use crate::error::{ProjectionError, ReadError};
-use crate::{EventStore, Id};
+use crate::{EventStore, Id, NameOf};
 use redis::{Cmd, FromRedisValue};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -51,18 +51,31 @@ impl View {
     /// Waits until this program's own version has applied everything that was in the log when the
     /// projector began, and readers of the version before would see no less in it. A replica is
     /// ready for traffic from then on.
+    ///
+    /// # Errors
+    /// At once for a projection that cannot be one, or whose log was trimmed; at the deadline with what keeps it from
+    /// following the log ([`ProjectionObservation::fault`](super::ProjectionObservation::fault)), else with how far it has come.
     pub async fn caught_up(&self, deadline: Duration) -> Result<(), ProjectionError> {
         let mut status = self.status.clone();
-        let settled = status.wait_for(|s| s.caught_up || s.trimmed.is_some());
-        let settled = tokio::time::timeout(deadline, settled).await.ok().and_then(Result::ok).map(|s| *s);
-        match settled {
-            Some(Status { caught_up: true, .. }) => Ok(()),
-            Some(Status { trimmed: Some(first), .. }) => Err(ProjectionError::Trimmed { first }),
-            _ => Err(ProjectionError::Behind { position: self.position(), wanted: self.head().await? }),
+        let settled = status.wait_for(|s| s.caught_up || s.lasting_fault().is_some());
+        let settled = tokio::time::timeout(deadline, settled).await.ok().and_then(Result::ok);
+        if settled.is_some_and(|s| s.caught_up) {
+            return Ok(());
         }
+        if let Some(fault) = self.fault() {
+            return Err(fault);
+        }
+        Err(ProjectionError::Behind { position: self.position(), wanted: self.head().await? })
+    }
+
+    fn fault(&self) -> Option<ProjectionError> {
+        self.status.borrow().fault().cloned()
     }
 
     /// Waits until everything up to `id` is applied to the version that is read.
+    ///
+    /// # Errors
+    /// At the deadline, as [`caught_up`](Self::caught_up).
     pub async fn wait_until(&self, id: Id, deadline: Duration) -> Result<(), ProjectionError> {
         if self.projection.follows() {
             return self.wait_for_the_active(id, deadline).await;
@@ -71,7 +84,9 @@ impl View {
         let reached = status.wait_for(|s| s.position >= id);
         match tokio::time::timeout(deadline, reached).await {
             Ok(Ok(_)) => Ok(()),
-            _ => Err(ProjectionError::Behind { position: self.position(), wanted: id }),
+            _ => {
+                Err(self.fault().unwrap_or(ProjectionError::Behind { position: self.position(), wanted: id }))
+            }
         }
     }
 
@@ -112,6 +127,8 @@ impl View {
         command: impl Fn(String) -> Cmd,
     ) -> Result<T, ReadError> {
         let (layout, p) = (self.store.layout(), &self.projection);
+        // With another name the keys could be those of something else.
+        NameOf::Projection.check(&p.name)?;
         if !p.follows() {
             return Ok(command(p.key(layout, key)).query_async(&mut self.store.reads()).await?);
         }

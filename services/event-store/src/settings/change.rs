@@ -1,9 +1,8 @@
 //! Changes that a person makes, while programs run.
 
-use super::decide::{Registered, all_interned};
+use super::decide::Registered;
 use super::milliseconds;
 use crate::error::{AppendError, AppendErrorKind, ReadError, ReadErrorKind};
-use crate::kind::{is_valid_list, is_valid_name};
 use crate::{EventStore, Kind, StreamName};
 use std::time::Duration;
 
@@ -97,14 +96,8 @@ impl EventStore {
     /// next. Programs that declare other lists go on, and are refused when they start again.
     ///
     /// # Errors
-    /// [`SettingsError::Invalid`] for a kind that no program has used, or a name that cannot be a field's.
+    /// [`SettingsError::Invalid`] for a kind that no program has used.
     pub async fn set_kind(&self, kind: Kind) -> Result<(), SettingsError> {
-        if let Some(field) = kind.lists.iter().find(|field| !is_valid_list(field)) {
-            return Err(SettingsError::Invalid(format!("{field:?} cannot be a list")));
-        }
-        if let Some(field) = kind.indexes.iter().find(|field| !is_valid_name(field)) {
-            return Err(SettingsError::Invalid(format!("{field:?} cannot be an index")));
-        }
         let key = self.layout().settings(kind.family);
         loop {
             let (agreed, texts) = self.read_agreed(&key).await?;
@@ -120,11 +113,7 @@ impl EventStore {
                 })
                 .map(ToString::to_string)
                 .collect();
-            let owned = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
-            let changed = registered
-                .kind
-                .lists(all_interned(&owned(kind.lists)))
-                .indexes(all_interned(&owned(kind.indexes)));
+            let changed = registered.kind.lists(kind.lists).indexes(kind.indexes);
             let empty = Registered { kind: changed, building: Vec::new() };
             let filled = Registered { kind: changed, building: new };
             let seen = texts.get(kind.name).map_or("", String::as_str);

@@ -2,9 +2,8 @@
 
 use crate::Kind;
 use crate::error::ReadError;
+use crate::name::kept_list;
 use serde::{Deserialize, Serialize};
-use std::collections::HashSet;
-use std::sync::{LazyLock, Mutex, PoisonError};
 
 /// How a kind is kept, as the server says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,9 +29,9 @@ impl Registered {
     pub(crate) fn parse(name: &str, text: &str) -> Result<Self, ReadError> {
         let text: Text = serde_json::from_str(text)
             .map_err(|e| ReadError::malformed(format!("the settings of kind {name}: {e}")))?;
-        let kind = Kind::within(interned(&text.family), interned(name))
-            .lists(all_interned(&text.lists))
-            .indexes(all_interned(&text.indexes));
+        let kind = Kind::try_within(&text.family, name)
+            .and_then(|kind| kind.try_lists(&text.lists)?.try_indexes(&text.indexes))
+            .map_err(|e| ReadError::malformed(format!("the settings of kind {name}: {e}")))?;
         Ok(Self { kind, building: text.building })
     }
 
@@ -92,7 +91,7 @@ pub(super) fn decide(registered: Option<&Registered>, declared: Kind) -> Decisio
     let new: Vec<&'static str> =
         declared.indexes.iter().filter(|index| !registered.kind.indexes.contains(index)).copied().collect();
     let indexes: Vec<String> = registered.kind.indexes.iter().chain(&new).map(ToString::to_string).collect();
-    let kind = registered.kind.indexes(all_interned(&indexes));
+    let kind = registered.kind.indexes(kept_list(&indexes));
     let mut building = registered.building.clone();
     building.extend(new.iter().map(ToString::to_string));
     Decision::Write {
@@ -103,32 +102,6 @@ pub(super) fn decide(registered: Option<&Registered>, declared: Kind) -> Decisio
 
 fn same(a: &[&str], b: &[&str]) -> bool {
     a.len() == b.len() && a.iter().all(|name| b.contains(name))
-}
-
-static NAMES: LazyLock<Mutex<HashSet<&'static str>>> = LazyLock::new(Mutex::default);
-static LISTS: LazyLock<Mutex<HashSet<&'static [&'static str]>>> = LazyLock::new(Mutex::default);
-
-/// A name that lives as long as the program, as those in a program's sources do. There are as many as a store has ever
-/// settled.
-pub(crate) fn interned(name: &str) -> &'static str {
-    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(known) = names.get(name) {
-        return known;
-    }
-    let new: &'static str = name.to_owned().leak();
-    names.insert(new);
-    new
-}
-
-pub(crate) fn all_interned(names: &[String]) -> &'static [&'static str] {
-    let list: Vec<&'static str> = names.iter().map(|name| interned(name)).collect();
-    let mut lists = LISTS.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(known) = lists.get(list.as_slice()) {
-        return known;
-    }
-    let new: &'static [&'static str] = list.leak();
-    lists.insert(new);
-    new
 }
 
 #[cfg(test)]
@@ -146,6 +119,14 @@ mod tests {
         let whole = Registered { building: vec!["customer".into()], ..registered(ORDER) };
         assert_eq!(Registered::parse("order", &whole.text()).unwrap(), whole);
         assert!(Registered::parse("order", "[]").is_err());
+        for (name, text) in [
+            ("an_order", r#"{"family":"order"}"#),
+            ("order", r#"{"family":"a:b"}"#),
+            ("order", r#"{"family":"order","lists":["entity"]}"#),
+            ("order", r#"{"family":"order","indexes":["a b"]}"#),
+        ] {
+            assert!(Registered::parse(name, text).is_err(), "{name} {text}");
+        }
     }
 
     #[test]

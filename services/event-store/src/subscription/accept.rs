@@ -3,7 +3,7 @@
 
 use crate::batch::unexpected;
 use crate::error::AppendError;
-use crate::{EventStore, Id, StreamName};
+use crate::{EventStore, Id, NameOf, StreamName};
 
 /// A stream of a group that was accepted as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +29,7 @@ impl EventStore {
         group: &str,
         streams: &[StreamName],
     ) -> Result<Vec<Accepted>, AppendError> {
+        NameOf::Group.check(group)?;
         let layout = self.layout();
         let family = streams.first().map_or("", |s| s.family());
         let mut accepted = Vec::new();

@@ -95,6 +95,7 @@ pub(super) async fn run(
         waking: None,
         waker: Waker::default(),
         anew: false,
+        cannot_read: false,
         halted: false,
         is_name_taken: false,
         hold_off: None,
@@ -160,6 +161,8 @@ pub(super) struct Driver<H> {
     pub(super) waker: Waker,
     /// The next read begins with the pending list.
     pub(super) anew: bool,
+    /// The last read failed, which was said.
+    pub(super) cannot_read: bool,
     /// The log went back in time: nothing is handed out until a person accepts that.
     pub(super) halted: bool,
     /// Another process has the consumer's name: nothing is read or handed out while that one lives.
@@ -292,6 +295,9 @@ impl<H: Handler> Driver<H> {
                 if self.halted {
                     info!(group = self.subscription.group, "the log was accepted, going on");
                 }
+                if std::mem::take(&mut self.cannot_read) {
+                    info!(group = self.subscription.group, "reads again");
+                }
                 self.halted = false;
                 self.observation.set_fault(None);
                 self.observation.set_ready(true);
@@ -309,7 +315,7 @@ impl<H: Handler> Driver<H> {
             }
             Read::Halted(fault) => self.halt(fault),
             Read::Failed(e) => {
-                if self.observation.ready() {
+                if !std::mem::replace(&mut self.cannot_read, true) {
                     warn!(group = self.subscription.group, error = e, "cannot read, trying again");
                 }
                 self.observation.set_ready(false);

@@ -45,7 +45,7 @@ pub use start::Start;
 pub use streams::UnreadStream;
 
 use crate::page::PageSize;
-use crate::{Event, EventStore, NewEvent, StreamName};
+use crate::{Event, EventStore, NameOf, NewEvent, StreamName};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -101,7 +101,8 @@ pub struct Subscription {
 impl Subscription {
     /// A member of a group. All replicas share the group's name; each has a consumer name of its own
     /// (a pod's name). A process that starts takes its name over from one that has it, which handles nothing more while the
-    /// other lives: see [`Observation::is_name_taken`].
+    /// other lives: see [`Observation::is_name_taken`]. Which names there can be: [`NameOf::Group`] and
+    /// [`NameOf::Consumer`]; with another one [`Consumer::run`] ends at once.
     #[must_use]
     pub fn new(group: impl Into<String>, consumer: impl Into<String>) -> Self {
         Self {
@@ -300,8 +301,9 @@ impl Consumer {
         if (1..s.streams.len()).any(|i| s.streams[..i].contains(&s.streams[i])) {
             return fail("a subscription names each stream once");
         }
-        if !crate::kind::is_valid_name(&s.group) || !crate::kind::is_valid_id(&s.consumer) {
-            return fail("group and consumer need names: letters, digits, - and _");
+        let named = NameOf::Group.check(&s.group).and_then(|()| NameOf::Consumer.check(&s.consumer));
+        if let Err(e) = named {
+            return fail(&e.to_string());
         }
         if !self.store.layout().is_plain() && s.streams.iter().any(|x| x.family() != first.family()) {
             return fail("in the tagged layout a subscription reads the streams of one family");

@@ -5,7 +5,7 @@ use super::lines::{FORMAT, Header, Item, Sum, VERSION};
 use crate::entry::RawEntry;
 use crate::error::{ReadError, ReplayError};
 use crate::replay::Pages;
-use crate::{EventStore, Layout, StreamName};
+use crate::{EventStore, Id, Layout, StreamName};
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Write};
 
@@ -65,7 +65,8 @@ impl Export {
             let pages = self.store.replay_of(streams).from_snapshots().open(raw).await?;
             parts.push((pages, VecDeque::new()));
         }
-        let header = self.header().await.map_err(ReplayError::from)?;
+        let ends = self.ends(parts.iter().map(|(pages, _)| pages.upto));
+        let header = self.header(ends).await.map_err(ReplayError::from)?;
         put(&mut sum, serde_json::to_string(&header).map_err(io::Error::from)?)?;
         loop {
             for (pages, items) in &mut parts {
@@ -88,21 +89,45 @@ impl Export {
         Ok(exported)
     }
 
-    async fn header(&self) -> Result<Header, ReadError> {
-        let layout = self.store.layout();
-        let mut clocks = BTreeMap::new();
-        for stream in &self.streams {
-            let clock: Option<String> = redis::cmd("GET")
-                .arg(layout.clock(stream.family()))
-                .query_async(&mut self.store.reads())
-                .await?;
-            clocks.extend(clock.map(|clock| (stream.family().to_owned(), clock)));
-        }
+    /// The end of each family: the last event that the pages of its part have. Not the clock, which is
+    /// ahead of them while programs append: a store that had it would refuse what a later export has
+    /// between the two.
+    fn ends(&self, uptos: impl Iterator<Item = Id>) -> BTreeMap<String, Id> {
+        let parts = self.store.parts(&self.streams);
+        let of_part = |(streams, upto): (Vec<StreamName>, Id)| {
+            streams.into_iter().map(move |stream| (stream.family().to_owned(), upto))
+        };
+        parts.into_iter().zip(uptos).flat_map(of_part).collect()
+    }
+
+    async fn header(&self, ends: BTreeMap<String, Id>) -> Result<Header, ReadError> {
         let streams: Vec<String> = self.streams.iter().map(ToString::to_string).collect();
-        let mut trimmed: BTreeMap<String, String> =
-            self.store.trim_marks(&self.streams).await?.into_iter().collect();
-        trimmed.retain(|stream, _| streams.contains(stream));
-        let layout = if layout == Layout::Plain { "plain" } else { "tagged" }.to_owned();
+        let marks = self.store.trim_marks(&self.streams).await?;
+        let mark_of = |stream: &StreamName| {
+            let mark = marks.get(&stream.to_string())?.parse().ok()?;
+            Some((stream.to_string(), mark_within(mark, *ends.get(stream.family())?).to_string()))
+        };
+        let trimmed = self.streams.iter().filter_map(mark_of).collect();
+        let clocks = ends.iter().map(|(family, end)| (family.clone(), end.to_string())).collect();
+        let layout = if self.store.layout() == Layout::Plain { "plain" } else { "tagged" }.to_owned();
         Ok(Header { format: FORMAT.to_owned(), version: VERSION, layout, streams, clocks, trimmed })
+    }
+}
+
+/// A trim mark as a file says it that ends at `end`. A trim after the pages were opened moves the mark further, past
+/// events that a later export still has.
+fn mark_within(mark: Id, end: Id) -> Id {
+    mark.min(end.next())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_lies_within_the_file() {
+        let end = Id::new(5, 3);
+        assert_eq!(mark_within(Id::new(5, 1), end), Id::new(5, 1));
+        assert_eq!(mark_within(Id::new(9, 0), end), Id::new(5, 4), "all of it was trimmed");
     }
 }

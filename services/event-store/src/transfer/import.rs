@@ -159,7 +159,9 @@ impl Import {
         let mut imported = Imported::default();
         let mut pages = self.pages()?;
         let clocks = self.clocks(&pages.reader.header).await?;
+        let mut lasts = BTreeMap::new();
         while let Some(page) = pages.next()? {
+            lasts.extend(page.iter().map(|item| (item.stream.family().to_owned(), item.raw.id)));
             for part in self.parts(page) {
                 let items = self.new_of(&part, &clocks, &pages.reader.header).await?;
                 let new = self.write(&items).await?;
@@ -167,7 +169,7 @@ impl Import {
                 imported.known += part.len() as u64 - new;
             }
         }
-        self.end(&pages.reader.header).await?;
+        self.end(&pages.reader.header, &lasts).await?;
         Ok(imported)
     }
 
@@ -337,11 +339,12 @@ impl Import {
         }
     }
 
-    /// The clock and the marks of trims, where the source had them.
-    async fn end(&self, header: &Header) -> Result<(), ImportError> {
+    /// The clock and the marks of trims, where the file ends.
+    async fn end(&self, header: &Header, lasts: &BTreeMap<String, Id>) -> Result<(), ImportError> {
         let layout = self.store.layout();
-        for (family, clock) in &header.clocks {
-            let mut args = vec![clock.clone()];
+        for (family, end) in header.ends(lasts) {
+            let family = family.as_str();
+            let mut args = vec![end.to_string()];
             for (stream, mark) in &header.trimmed {
                 if stream.rsplit_once('_').is_some_and(|(of, _)| of == family) {
                     args.extend([stream.clone(), mark.clone()]);

@@ -24,10 +24,30 @@ pub(super) struct Header {
     pub(super) version: u32,
     pub(super) layout: String,
     pub(super) streams: Vec<String>,
-    /// By family: the last id issued.
+    /// By family: the last id of the file. In files of older programs the last one that was issued when it was written.
     pub(super) clocks: BTreeMap<String, String>,
     /// By stream: everything below was trimmed.
     pub(super) trimmed: BTreeMap<String, String>,
+}
+
+impl Header {
+    /// Per family the last id that the file knows of; `lasts` are those of its last entries. An older program wrote its
+    /// source's clock into the header, which is ahead of the entries when programs appended during the export: a later
+    /// export has entries between the two.
+    pub(super) fn ends(&self, lasts: &BTreeMap<String, Id>) -> BTreeMap<String, Id> {
+        // In the plain layout one clock issued the ids of all families.
+        let of_all = (self.layout == "plain").then(|| lasts.values().max().copied().unwrap_or(Id::ZERO));
+        let end_of = |(family, clock): (&String, &String)| {
+            let of_family = |stream: &str| stream.rsplit_once('_').is_some_and(|(of, _)| of == family);
+            let marks = self.trimmed.iter().filter(|(stream, _)| of_family(stream));
+            // No id below a mark is issued again.
+            let trimmed = marks.filter_map(|(_, mark)| mark.parse().ok()).map(Id::previous).max();
+            let last = of_all.or_else(|| lasts.get(family).copied()).unwrap_or(Id::ZERO);
+            let clock: Id = clock.parse().ok()?;
+            Some((family.clone(), clock.min(last).max(trimmed.unwrap_or(Id::ZERO))))
+        };
+        self.clocks.iter().filter_map(end_of).collect()
+    }
 }
 
 /// The last line.
@@ -256,5 +276,31 @@ mod tests {
         }
         let twice = [file.as_slice(), b"\n"].concat();
         assert_eq!(read(&twice), Err(ImportErrorKind::Altered));
+    }
+
+    #[test]
+    fn a_file_ends_with_its_entries_though_its_header_has_a_later_clock() {
+        let lasts: BTreeMap<String, Id> =
+            [("order".to_owned(), Id::new(5, 0)), ("bill".to_owned(), Id::new(7, 0))].into();
+        let map = |pairs: &[(&str, &str)]| {
+            pairs.iter().map(|(name, id)| ((*name).to_owned(), (*id).to_owned())).collect()
+        };
+        let ends_of = |layout: &str, clock: &str, trimmed: &[(&str, &str)]| {
+            let header = Header {
+                format: String::new(),
+                version: VERSION,
+                layout: layout.to_owned(),
+                streams: Vec::new(),
+                clocks: map(&[("order", clock), ("bill", clock)]),
+                trimmed: map(trimmed),
+            };
+            let ends = header.ends(&lasts);
+            ["order", "bill"].map(|family| ends[family])
+        };
+        assert_eq!(ends_of("plain", "9-0", &[]), [Id::new(7, 0), Id::new(7, 0)]);
+        assert_eq!(ends_of("tagged", "9-0", &[]), [Id::new(5, 0), Id::new(7, 0)]);
+        assert_eq!(ends_of("tagged", "6-0", &[]), [Id::new(5, 0), Id::new(6, 0)]);
+        let trimmed = [("order_created", "8-1"), ("bill_sent", "2-0")];
+        assert_eq!(ends_of("tagged", "9-0", &trimmed), [Id::new(8, 0), Id::new(7, 0)]);
     }
 }

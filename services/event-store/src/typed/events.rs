@@ -51,8 +51,47 @@ pub trait TypedEvent: Sized + Send {
 /// let event = AccountEvent::Opened(Account { id: "a".into(), cents: 0 });
 /// let to_append: NewEvent = event.write();
 /// ```
+///
+/// An action is 1 to 64 letters, digits and `-`. Another one does not compile, nor does a step that is neither `put` nor
+/// `remove`:
+///
+/// ```compile_fail,E0080
+/// # use event_store::{EntityType, Kind, events};
+/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # pub struct Account { id: String }
+/// # impl EntityType for Account {
+/// #     type State = Self;
+/// #     const KIND: Kind = Kind::new("account");
+/// #     fn id(account: &Self) -> &str { &account.id }
+/// # }
+/// events! { pub enum AccountEvent { PaidIn(Account) = put "paid_in" } }
+/// ```
+///
+/// ```compile_fail
+/// # use event_store::{EntityType, Kind, events};
+/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # pub struct Account { id: String }
+/// # impl EntityType for Account {
+/// #     type State = Self;
+/// #     const KIND: Kind = Kind::new("account");
+/// #     fn id(account: &Self) -> &str { &account.id }
+/// # }
+/// events! { pub enum AccountEvent { PaidIn(Account) = add "paid-in" } }
+/// ```
 #[macro_export]
 macro_rules! events {
+    (@write put $entity:ty, $action:literal, $state:ident) => {
+        <$entity as $crate::EntityType>::put($action, $state)
+    };
+    (@write remove $entity:ty, $action:literal, $state:ident) => {
+        <$entity as $crate::EntityType>::remove($action, $state)
+    };
+    (@write $step:ident $entity:ty, $action:literal, $state:ident) => {
+        ::std::compile_error!(::std::concat!(
+            "`", ::std::stringify!($step), " ", $action,
+            "`: write `put` for an event that leaves the entity in a state, `remove` for its deletion"
+        ))
+    };
     (
         $(#[$enum_meta:meta])*
         $visibility:vis enum $name:ident {
@@ -66,6 +105,9 @@ macro_rules! events {
         $visibility enum $name {
             $( $(#[$variant_meta])* $variant(<$entity as $crate::EntityType>::State), )+
         }
+
+        // Names that cannot be used are found when the program is compiled.
+        $( const _: $crate::StreamName = <$entity as $crate::EntityType>::KIND.stream($action); )+
 
         impl $crate::TypedEvent for $name {
             fn streams() -> ::std::vec::Vec<$crate::StreamName> {
@@ -90,10 +132,16 @@ macro_rules! events {
 
             fn write(&self) -> $crate::NewEvent {
                 match self {
-                    $( Self::$variant(state) => <$entity as $crate::EntityType>::$step($action, state), )+
+                    $( Self::$variant(state) => $crate::events!(@write $step $entity, $action, state), )+
                 }
             }
         }
+    };
+    ($($other:tt)*) => {
+        ::std::compile_error!(
+            "events! declares an enum: `enum Name { Variant(Entity) = put \"action\", .. }`, each variant with an EntityType, \
+            `put` or `remove`, and the action as a literal"
+        );
     };
 }
 

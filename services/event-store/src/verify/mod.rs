@@ -81,6 +81,7 @@ impl From<ReplayError> for VerifyError {
         let kind = match e.kind() {
             crate::ReplayErrorKind::Trimmed { .. } => VerifyErrorKind::Trimmed,
             crate::ReplayErrorKind::Unavailable => VerifyErrorKind::Unavailable,
+            crate::ReplayErrorKind::Refused => VerifyErrorKind::Refused,
         };
         Self::new(kind, e.to_string())
     }
