@@ -7,8 +7,8 @@ mod support;
 
 use event_store::testing::{Line, Proxy, Redis};
 use event_store::{
-    AppendErrorKind, Config, Durability, EventStore, Id, Observation, Projection, ReadErrorKind, Subscription,
-    Uuid,
+    AppendErrorKind, Config, Durability, EventStore, Id, Observation, Projection, ReadErrorKind,
+    Subscription, Uuid,
 };
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -100,7 +100,8 @@ impl Projector {
         tokio::select! {
             () = cancel.cancelled() => {}
             () = self.stay_alive() => {}
-            () = self.keep_following(&apply) => {}
+            // Boxed: it is large, and stands in the future of the caller.
+            () = Box::pin(self.keep_following(&apply)) => {}
         }
         Ok(())
     }

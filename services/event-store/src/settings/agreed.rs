@@ -7,6 +7,7 @@ use crate::doctor::Access;
 use crate::error::{AppendError, AppendErrorKind, ReadError, ReadErrorKind};
 use crate::{EventStore, Kind};
 use std::collections::{HashMap, HashSet};
+use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
@@ -60,8 +61,8 @@ impl Known {
         self.read.write().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    fn keep(&self, key: &str, agreed: Arc<Agreed>, accepted: impl Iterator<Item = Kind>) {
-        self.accepted.write().unwrap_or_else(PoisonError::into_inner).extend(accepted);
+    fn keep(&self, key: &str, agreed: Arc<Agreed>, accepted: &[Kind]) {
+        self.accepted.write().unwrap_or_else(PoisonError::into_inner).extend(accepted.iter().copied());
         self.read.write().unwrap_or_else(PoisonError::into_inner).insert(key.to_owned(), agreed);
     }
 
@@ -95,10 +96,17 @@ impl EventStore {
         family: &str,
         kinds: impl Iterator<Item = Kind> + Clone,
     ) -> Result<Arc<Agreed>, AppendError> {
+        // Boxed, and of no named type: callers' futures hold this one, often several functions deep.
+        let settled: Pin<Box<dyn Future<Output = Result<Arc<Agreed>, AppendError>> + Send + '_>> =
+            Box::pin(self.settle_until_done(family, kinds.collect()));
+        settled.await
+    }
+
+    async fn settle_until_done(&self, family: &str, kinds: Vec<Kind>) -> Result<Arc<Agreed>, AppendError> {
         let deadline = Instant::now() + self.config().append_deadline;
         let mut waiting = Waiting::default();
         loop {
-            match self.settle(family, kinds.clone()).await {
+            match self.settle(family, &kinds).await {
                 Err(e) if e.kind() == AppendErrorKind::Unavailable => {
                     let pause = waiting.next_pause();
                     if Instant::now() + pause >= deadline {
@@ -142,18 +150,14 @@ impl EventStore {
     }
 
     /// Reads the settings, and settles the kinds that are not; `None` when it did, so that they are to be read again.
-    async fn settle(
-        &self,
-        family: &str,
-        kinds: impl Iterator<Item = Kind> + Clone,
-    ) -> Result<Option<Arc<Agreed>>, AppendError> {
+    async fn settle(&self, family: &str, kinds: &[Kind]) -> Result<Option<Arc<Agreed>>, AppendError> {
         let key = &self.layout().settings(family);
         let (agreed, texts) = self.read_agreed(key).await.map_err(|e| refused(&e))?;
         let mut settled = true;
         if agreed.kinds.is_empty() && !self.layout().is_plain() {
             self.take_window_over(family).await?;
         }
-        for kind in kinds.clone().filter(|kind| !self.known().suits(&agreed, *kind)) {
+        for kind in kinds.iter().copied().filter(|kind| !self.known().suits(&agreed, *kind)) {
             match decide(agreed.kinds.get(kind.name), kind) {
                 Decision::Keep => {}
                 Decision::Refuse(why) => return Err(AppendError::new(AppendErrorKind::Refused, why)),
