@@ -12,7 +12,7 @@ use event_store::{
 };
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use support::{ACCOUNT, Seen, ask, count, eventually, patiently, put, recorder, server, versions};
+use support::{ACCOUNT, Seen, Server, ask, count, eventually, patiently, put, recorder, server, versions};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -319,30 +319,30 @@ fn a_store_outlives_the_runtime_that_it_was_opened_on() {
 
 #[test]
 fn an_append_on_its_way_when_the_runtime_of_the_writer_ends_is_one_event() {
-    const TASKS: u64 = 8;
-    const EACH: u64 = 50;
     let first = runtime();
-    let s = Arc::new(first.block_on(server()));
+    let s = first.block_on(server());
     let second = runtime();
-    let appending: Vec<_> = (0..TASKS)
-        .map(|task| {
-            let s = s.clone();
-            second.spawn(async move {
-                for n in 1..=EACH {
-                    let appended = s.store.append(vec![put("updated", &task.to_string(), n)]).await.unwrap();
-                    assert_eq!(appended[0].version, n);
-                }
-            })
-        })
-        .collect();
-    let length = async || s.command::<u64>(&["XLEN", "events:account_updated"]).await;
-    second.block_on(eventually("they append", || async { length().await > TASKS }));
-    assert!(second.block_on(length()) < TASKS * EACH, "they go on");
-    drop(first);
-    second.block_on(async {
-        for task in appending {
-            task.await.unwrap();
+    let enough = CancellationToken::new();
+    let append = async |s: &Server, task: u64| {
+        let mut appended = 0;
+        while !enough.is_cancelled() {
+            let event = put("updated", &task.to_string(), appended);
+            appended += 1;
+            assert_eq!(s.store.append(vec![event]).await.unwrap()[0].version, appended);
         }
-        assert_eq!(length().await, TASKS * EACH);
+        appended
+    };
+    let length = async || s.command::<u64>(&["XLEN", "events:account_updated"]).await;
+    let appended = std::thread::scope(|scope| {
+        let appending = scope
+            .spawn(|| second.block_on(futures_util::future::join_all((0..8).map(|task| append(&s, task)))));
+        let third = runtime();
+        third.block_on(eventually("they append", || async { length().await > 8 }));
+        drop(first);
+        let before = third.block_on(length());
+        third.block_on(eventually("they append with another writer", || async { length().await > before }));
+        enough.cancel();
+        appending.join().unwrap()
     });
+    assert_eq!(second.block_on(length()), appended.into_iter().sum::<u64>());
 }
