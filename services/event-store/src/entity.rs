@@ -162,15 +162,29 @@ impl EventStore {
     pub async fn ids_where(&self, kind: Kind, field: &str, value: &str) -> Result<Vec<String>, ReadError> {
         // Settling the kind asks the server, too, for as long as an append may take.
         let deadline = Instant::now() + self.config().read_deadline;
-        timeout_at(deadline, self.check_index(kind, field)).await.map_err(|_| {
-            ReadError::unavailable("the server did not answer how the kind is kept within the read deadline")
-        })??;
-        let found: Vec<String> = redis::cmd("ZRANGEBYLEX")
+        let mut lookup = redis::pipe();
+        lookup
+            .cmd("ZRANGEBYLEX")
             .arg(self.layout().index(kind, field))
             .arg(format!("[{value}\0"))
             .arg(format!("({value}\x01"))
-            .query_async(&mut self.reads_within(deadline.saturating_duration_since(Instant::now())))
-            .await?;
+            .cmd("HGET")
+            .arg(self.layout().settings(kind.family))
+            .arg("revision");
+        let found: Vec<String> = loop {
+            let agreed = timeout_at(deadline, self.agreed_on_index(kind, field)).await.map_err(|_| {
+                ReadError::unavailable(
+                    "the server did not answer how the kind is kept within the read deadline",
+                )
+            })??;
+            let reads = &mut self.reads_within(deadline.saturating_duration_since(Instant::now()));
+            let (found, revision): (_, Option<String>) = lookup.query_async(reads).await?;
+            // What was found holds if nothing had changed by then: an index that was dropped is empty.
+            if revision.as_deref().unwrap_or("0") == agreed.revision {
+                break found;
+            }
+            self.forget_settings();
+        };
         // An id holds no NUL, so the last one ends the value.
         let id = |member: &String| {
             let (of, id) = member.rsplit_once('\0')?;

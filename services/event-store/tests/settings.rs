@@ -219,3 +219,18 @@ async fn of_a_kind_that_no_program_has_used_nothing_is_guessed() {
     let error = s.store.set_kind(Kind::new("never")).await.unwrap_err();
     assert!(matches!(error, SettingsError::Invalid(_)), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_that_was_dropped_and_comes_again_holds_what_is_then() {
+    let s = server().await;
+    s.store.append(vec![owned(NEW, "created", "a", "ada")]).await.unwrap();
+    assert_eq!(s.store.ids_where(NEW, "owner", "ada").await.unwrap(), ["a"]);
+    another(&s).await.set_kind(OLD).await.unwrap();
+    let error = s.store.ids_where(NEW, "owner", "ada").await.unwrap_err();
+    assert!(error.to_string().contains("no index"), "not what it was: {error}");
+    s.store.append(vec![owned(NEW, "updated", "a", "ben")]).await.unwrap();
+    let newer = another(&s).await;
+    eventually("it is built", || async { newer.ids_where(NEW, "owner", "ben").await.is_ok() }).await;
+    assert_eq!(newer.ids_where(NEW, "owner", "ben").await.unwrap(), ["a"]);
+    assert_eq!(newer.ids_where(NEW, "owner", "ada").await.unwrap(), [""; 0]);
+}

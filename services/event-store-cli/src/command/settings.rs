@@ -6,7 +6,7 @@ use crate::connect;
 use crate::exit::{Done, Failure};
 use crate::output::{Column, Out};
 use crate::when;
-use event_store::{EventStore, Kind, KindSettings, SettingsError};
+use event_store::{EventStore, InvalidName, KindSettings, SettingsError};
 use serde_json::json;
 use std::time::Duration;
 
@@ -90,15 +90,15 @@ async fn change_kind(store: &EventStore, change: &KindChange, out: &mut Out) -> 
             change.kind
         )));
     };
-    let fields = |names: &Option<Vec<String>>, now: &'static [&'static str]| match names {
-        Some(names) => {
-            names.iter().filter(|name| !name.is_empty()).map(|name| &*name.clone().leak()).collect()
-        }
-        None => now.to_vec(),
+    let fields = |asked: &Option<Vec<String>>, now: &[&str]| -> Vec<String> {
+        let asked =
+            asked.as_ref().map(|names| names.iter().filter(|name| !name.is_empty()).cloned().collect());
+        asked.unwrap_or_else(|| now.iter().map(ToString::to_string).collect())
     };
-    let lists: Vec<&'static str> = fields(&change.lists, kind.list_fields());
-    let indexes: Vec<&'static str> = fields(&change.indexes, kind.index_fields());
-    let changed: Kind = kind.lists(lists.leak()).indexes(indexes.leak());
+    let unusable = |e: InvalidName| Failure::Usage(e.to_string());
+    let lists = fields(&change.lists, kind.list_fields());
+    let indexes = fields(&change.indexes, kind.index_fields());
+    let changed = kind.try_lists(&lists).map_err(unusable)?.try_indexes(&indexes).map_err(unusable)?;
     let question = format!(
         "Keep of {} the lists [{}] and the indexes [{}], and write what differs anew? Programs that run take it over; one \
          that declares other lists is refused when it starts.",

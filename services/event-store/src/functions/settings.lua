@@ -71,13 +71,14 @@ register('@LIB@_set_window', function(keys, args)
   return { 'ok', format('%.0f', since) }
 end)
 
--- Writes how a kind's cache is kept, if that is still as the caller saw it.
--- keys: settings, the kind's set of ids. args: field, as seen ('' for nothing), as it becomes while the kind has no entities,
--- and while it has some. Answers 'ok', or 'changed'.
+-- Writes how a kind's cache is kept, if that is still as the caller saw it. Indexes that go or come are empty from then on.
+-- keys: settings, the kind's set of ids, those indexes. args: field, as seen ('' for nothing), as it becomes while the kind
+-- has no entities, and while it has some. Answers 'ok', or 'changed'.
 register('@LIB@_set_kind', function(keys, args)
   if (run('HGET', keys[1], args[1]) or '') ~= args[2] then return { 'changed' } end
   run('HSET', keys[1], args[1], run('EXISTS', keys[2]) == 1 and args[4] or args[3])
   run('HINCRBY', keys[1], 'revision', 1)
+  for i = 3, #keys do run('DEL', keys[i]) end
   return { 'ok' }
 end)
 

@@ -1,6 +1,6 @@
 //! What a program knows of the settings: read once, and again when the server says that they have changed.
 
-use super::decide::{Decision, Registered, decide};
+use super::decide::{Decision, Registered, decide, indexes_that_differ};
 use super::{KIND, index, kinds_of};
 use crate::append::Waiting;
 use crate::doctor::Access;
@@ -121,8 +121,8 @@ impl EventStore {
         }
     }
 
-    /// Can ids be looked up by this field of the kind?
-    pub(crate) async fn check_index(&self, kind: Kind, field: &str) -> Result<(), ReadError> {
+    /// The settings by which ids can be looked up by this field of the kind.
+    pub(crate) async fn agreed_on_index(&self, kind: Kind, field: &str) -> Result<Arc<Agreed>, ReadError> {
         let only_looks = self.config().access == Access::ReadOnly;
         let key = self.layout().settings(kind.family);
         let settled = if only_looks {
@@ -146,7 +146,7 @@ impl EventStore {
             let message = format!("the index of {} on {field} is being built: ask again", kind.name());
             return Err(ReadError::unavailable(message));
         }
-        Ok(())
+        Ok(agreed)
     }
 
     /// Reads the settings, and settles the kinds that are not; `None` when it did, so that they are to be read again.
@@ -221,7 +221,12 @@ impl EventStore {
         empty: &Registered,
         filled: &Registered,
     ) -> Result<bool, AppendError> {
-        let keys = [key.to_owned(), self.layout().ids(kind)];
+        let mut keys = vec![key.to_owned(), self.layout().ids(kind)];
+        if !seen.is_empty() {
+            let before = Registered::parse(kind.name, seen).map_err(|e| refused(&e))?.kind.indexes;
+            let changed = indexes_that_differ(before, filled.kind.indexes);
+            keys.extend(changed.iter().map(|field| self.layout().index(kind, field)));
+        }
         let args = [format!("{KIND}{}", kind.name), seen.to_owned(), empty.text(), filled.text()];
         let words = self.call_until_answered("set_kind", &keys[..], &args[..]).await?;
         Ok(words.first().is_some_and(|word| word == "ok"))

@@ -100,6 +100,14 @@ pub(super) fn decide(registered: Option<&Registered>, declared: Kind) -> Decisio
     }
 }
 
+/// Those that only one of the two has.
+pub(super) fn indexes_that_differ(a: &[&'static str], b: &[&'static str]) -> Vec<&'static str> {
+    let only = |these: &[&'static str], those: &[&str]| -> Vec<&'static str> {
+        these.iter().filter(|name| !those.contains(name)).copied().collect()
+    };
+    [only(a, b), only(b, a)].concat()
+}
+
 fn same(a: &[&str], b: &[&str]) -> bool {
     a.len() == b.len() && a.iter().all(|name| b.contains(name))
 }
