@@ -169,8 +169,9 @@ impl Config {
     }
 
     /// How many events, and how many bytes of keys and arguments as they are sent, one append or the outputs of one event may
-    /// hold; default 5,000 events and 16 MiB, either of which takes Redis 7.0 about 120 ms on one core. The server does nothing else during an append, so this bounds how long it can
-    /// hold up everybody. A state counts about twice: as JSON in the log and by its fields in the cache.
+    /// hold; default 5,000 events and 16 MiB. The server does nothing else during an append, so this bounds how long it can
+    /// hold up everybody: at the default about 200 ms (Redis 7.0, one slow core). A state counts about twice: as JSON in
+    /// the log and by its fields in the cache.
     ///
     /// More where large batches must be one step and nobody minds the pause; fewer where the server is slow. A batch
     /// beyond it is refused ([`crate::AppendErrorKind::TooLarge`]); an event whose handler returns one is parked.

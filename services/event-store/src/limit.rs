@@ -10,7 +10,8 @@ pub(crate) struct BatchLimit {
     pub(crate) bytes: usize,
 }
 
-/// Either holds a server up for about 120 ms (Redis 7.0, one core, small states or one large one).
+/// So many small events of a kind with a list and an index hold a server up for about 200 ms (Redis 7.0, one slow core),
+/// a thousand for about 20 ms; one state of 16 MiB for about as long.
 impl Default for BatchLimit {
     fn default() -> Self {
         Self { events: 5_000, bytes: 16 << 20 }
