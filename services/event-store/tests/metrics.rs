@@ -12,7 +12,7 @@ use serde_json::json;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use support::{ACCOUNT, NOTE, Recorder, Seen, Server, count, eventually, put, server};
+use support::{ACCOUNT, NOTE, Recorder, Seen, Server, count, eventually, member, put, server};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -74,7 +74,7 @@ async fn observed(s: &Server) -> (EventStore, Arc<Told>) {
 }
 
 fn subscription(group: &str) -> Subscription {
-    Subscription::new(group, "one")
+    member(group, "one")
         .streams([ACCOUNT.stream("created")])
         .claim_after(Duration::from_millis(400))
         .retry(Duration::from_millis(10), Duration::from_millis(50))

@@ -17,15 +17,17 @@ use serde_json::json;
 use std::collections::HashSet;
 use std::time::Duration;
 use support::{
-    ACCOUNT, NOTE, Recorder, Seen, Server, count, eventually, patiently, put, recorder, start, versions,
+    ACCOUNT, NOTE, Recorder, Seen, Server, count, eventually, member, patiently, put, recorder, start,
+    versions,
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 const STREAM: &str = "events:{account}_created";
 
-fn subscription(consumer: &str) -> Subscription {
-    Subscription::new("group", consumer)
+/// A consumer under a name that no other one has.
+fn subscription(purpose: &str) -> Subscription {
+    member("group", purpose)
         .streams([ACCOUNT.stream("created"), ACCOUNT.stream("updated")])
         .claim_after(Duration::from_secs(2))
         .retry(Duration::from_millis(10), Duration::from_millis(50))

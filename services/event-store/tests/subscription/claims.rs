@@ -60,7 +60,7 @@ async fn a_consumer_that_lost_its_entry_to_another_is_fenced_when_it_wakes_up() 
             Outcome::Done(vec![NewEvent::put(NOTE, "created", "stalled", &json!({ "by": "stalled" }))])
         }
     };
-    let patient = |name| subscription(name).claim_after(Duration::from_mins(5));
+    let patient = |name| on_accounts(Subscription::new("group", name)).claim_after(Duration::from_mins(5));
     let stalled = run(&s.store, patient("stalled"), Recorder { seen: seen.clone(), answer });
     eventually("it is in hand", || async { count(&seen) == 1 }).await;
     let _: redis::Value = s.command(&["XCLAIM", "events:account_created", "group", "other", "0", &id]).await;

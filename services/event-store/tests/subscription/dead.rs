@@ -253,7 +253,7 @@ async fn a_letter_that_goes_back_while_a_consumer_is_about_to_park_it_again_is_h
     eventually("a letter", || async { dead.count().await.unwrap() == 1 }).await;
     consumer.stop().await;
     cured.store(true, Ordering::SeqCst);
-    let consumer = run(&far, subscription("far"), handler());
+    let consumer = run(&far, on_accounts(Subscription::new("group", "far")), handler());
     let consumers = || async {
         let all: redis::Value = s.command(&["XINFO", "CONSUMERS", "events:account_created", "group"]).await;
         format!("{all:?}")

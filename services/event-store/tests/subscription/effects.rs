@@ -61,7 +61,7 @@ async fn a_conflicting_output_asks_the_handler_again() {
         }
     };
     let consumer = run(&s.store, subscription("one"), Recorder { seen: Seen::default(), answer });
-    eventually("a sum of forty", || async {
+    patiently("a sum of forty", || async {
         s.store.entity(NOTE, "sum").await.unwrap().unwrap().body["n"] == 40
     })
     .await;

@@ -27,14 +27,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use support::{
-    ACCOUNT, Child, NOTE, Recorder, Seen, Server, count, durable, eventually, patiently, plain, put,
-    recorder, server, versions,
+    ACCOUNT, Child, NOTE, Recorder, Seen, Server, count, durable, eventually, fresh_name, member, patiently,
+    plain, put, recorder, server, versions,
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-fn subscription(consumer: &str) -> Subscription {
-    Subscription::new("group", consumer)
+/// A consumer under a name that no other one has.
+fn subscription(purpose: &str) -> Subscription {
+    on_accounts(member("group", purpose))
+}
+
+fn on_accounts(member: Subscription) -> Subscription {
+    member
         .streams([ACCOUNT.stream("created"), ACCOUNT.stream("updated")])
         .claim_after(Duration::from_millis(400))
         .retry(Duration::from_millis(10), Duration::from_millis(50))

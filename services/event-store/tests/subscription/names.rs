@@ -22,7 +22,7 @@ async fn of_two_processes_with_one_name_the_newer_handles_and_the_older_goes_on_
     let s = server().await;
     let [older, newer] = [Seen::default(), Seen::default()];
     // Long enough for the heartbeats of a busy machine.
-    let one = || subscription("one").claim_after(Duration::from_secs(2));
+    let one = || on_accounts(Subscription::new("group", "one")).claim_after(Duration::from_secs(2));
     let (older_observed, first) = observed(&s, one(), &older);
     append(&s, 0, 20).await;
     // What is handled and not finished would be handled again by the next one.
@@ -56,7 +56,7 @@ async fn of_two_processes_with_one_name_the_newer_handles_and_the_older_goes_on_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_under_the_same_name_handles_at_once_what_its_crash_left() {
     let s = server().await;
-    let patient = || subscription("one").claim_after(Duration::from_mins(10));
+    let patient = || on_accounts(Subscription::new("group", "one")).claim_after(Duration::from_mins(10));
     append(&s, 0, 20).await;
     let stuck = Seen::default();
     let never = |_| std::future::pending::<Outcome>();
@@ -74,8 +74,11 @@ async fn a_restart_under_the_same_name_handles_at_once_what_its_crash_left() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_leaves_hands_back_nothing_of_the_one_that_has_its_name() {
     let s = server().await;
-    let patient =
-        |name| subscription(name).claim_after(Duration::from_mins(10)).shutdown_within(Duration::ZERO);
+    let patient = |name| {
+        on_accounts(Subscription::new("group", name))
+            .claim_after(Duration::from_mins(10))
+            .shutdown_within(Duration::ZERO)
+    };
     append(&s, 0, 20).await;
     let (older, newer) = (Seen::default(), Seen::default());
     let hangs = |_| std::future::pending::<Outcome>();

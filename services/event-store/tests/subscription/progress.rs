@@ -7,7 +7,7 @@ use std::collections::HashSet;
 const BACKLOG: u64 = 3_000;
 
 fn hurried(consumer: &str) -> Subscription {
-    subscription(consumer).claim_after(Duration::from_secs(1))
+    subscription(consumer).claim_after(Duration::from_secs(1)).concurrency(16)
 }
 
 /// So many events of these entities in turn.
@@ -146,7 +146,7 @@ fn observed_standstill(
             }
         }
     };
-    let consumer = s.store.subscribe(subscription("one"));
+    let consumer = s.store.subscribe(on_accounts(Subscription::new("group", "one")));
     let (observed, cancel) = (consumer.observe(), CancellationToken::new());
     let recorder = Recorder { seen: Seen::default(), answer: handler };
     let task = tokio::spawn(consumer.run(recorder, cancel.clone()));

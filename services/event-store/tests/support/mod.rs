@@ -8,10 +8,11 @@
 )]
 
 use event_store::testing::{Redis, Server as Running, Setup, patient_connection};
-use event_store::{Config, Event, EventStore, Handler, Kind, Layout, NewEvent, Outcome};
+use event_store::{Config, Event, EventStore, Handler, Kind, Layout, NewEvent, Outcome, Subscription};
 use redis::aio::ConnectionLike;
 use redis::cluster_async::ClusterConnection;
 use serde_json::json;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -152,6 +153,22 @@ pub fn put(action: &'static str, id: &str, amount: u64) -> NewEvent {
         id,
         &json!({ "id": id, "owner": format!("owner of {id}"), "amount": amount }),
     )
+}
+
+/// Counts the consumers that this process starts.
+static STARTED: AtomicUsize = AtomicUsize::new(0);
+
+/// A consumer's name that no other one has: in a cluster each process that starts has a new one.
+pub fn fresh_name(purpose: &str) -> String {
+    format!("{purpose}-{}-{}", std::process::id(), STARTED.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A member of a group under a name of its own. Members differ in their settings, as while new ones are rolled out: a
+/// test that depends on one sets it.
+pub fn member(group: &str, purpose: &str) -> Subscription {
+    let name = fresh_name(purpose);
+    let concurrency = [16, 3, 64][STARTED.load(Ordering::Relaxed) % 3];
+    Subscription::new(group, name).concurrency(concurrency)
 }
 
 /// Asks until it is so; fails with what was asked for after 20 seconds.
