@@ -102,6 +102,7 @@ pub(super) async fn run(
         beginning: false,
         starved: false,
         full: false,
+        busy_since: None,
     };
     driver.run(cancel).await;
 }
@@ -176,6 +177,8 @@ pub(super) struct Driver<H> {
     pub(super) starved: bool,
     /// And no more is taken in, which was said.
     pub(super) full: bool,
+    /// Every handler has been at work since then; `None` while one is free.
+    pub(super) busy_since: Option<Instant>,
 }
 
 impl<H: Handler> Driver<H> {
@@ -339,6 +342,7 @@ impl<H: Handler> Driver<H> {
     /// to do though nothing happens.
     fn dispatch(&mut self, now: Instant) -> Option<Instant> {
         self.starved = false;
+        self.note_busy(now);
         if self.halted || self.is_name_taken || self.hands == 0 {
             return None;
         }

@@ -21,7 +21,10 @@ impl<H: Handler> Driver<H> {
         }
         // A claim that finds more says so again: what failed is tried with the next sign of life, not at once.
         (self.keeping_house, self.more_to_claim) = (true, false);
-        let share = |stream| Share { held: self.inbox.held_of(stream), seen: self.seen[stream] };
+        let is_overloaded = self.is_overloaded(Instant::now());
+        let held =
+            |stream| if is_overloaded { self.inbox.begun_of(stream) } else { self.inbox.held_of(stream) };
+        let share = |stream| Share { held: held(stream), seen: self.seen[stream] };
         let round = Round {
             store: self.store.clone(),
             subscription: self.subscription.clone(),
@@ -67,7 +70,10 @@ impl<H: Handler> Driver<H> {
         }
         if let Some((asked, seen)) = found.kept_at {
             self.patience.kept(asked);
-            self.claim(seen);
+            // An overloaded consumer would claim what it has just ceased to keep.
+            if !self.is_overloaded(Instant::now()) {
+                self.claim(seen);
+            }
         }
     }
 
@@ -95,6 +101,18 @@ impl<H: Handler> Driver<H> {
         self.observation.set_name_taken(false);
         // What is pending for the name may have changed meanwhile.
         self.anew = true;
+    }
+
+    /// Notes since when every handler is at work.
+    pub(super) fn note_busy(&mut self, now: Instant) {
+        self.busy_since = if self.hands == 0 { self.busy_since.or(Some(now)) } else { None };
+    }
+
+    /// No handler has been free for the claim time, so that nothing else which is held has begun. The consumer lives, but
+    /// those entries wait as they would for a dead one: it neither keeps them alive nor claims more, and other consumers
+    /// take them over. If there are none, the entries stay pending here and are handled when handlers end.
+    pub(super) fn is_overloaded(&self, now: Instant) -> bool {
+        self.busy_since.is_some_and(|since| now.duration_since(since) >= self.subscription.claim_after)
     }
 
     fn look_for_standstill(&mut self, progress: &[Progress]) {

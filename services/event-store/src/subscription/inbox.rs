@@ -15,7 +15,9 @@
 //! handler, a retry or a dead letter. Every earlier event of its keys is finished, so whoever holds `e` may hand it out.
 //!
 //! - A living consumer holds `e`: nothing of its keys is before it in that consumer's inbox, and nothing that the consumer
-//!   may still read or claim is lower. So the plan offers it as soon as a handler is free.
+//!   may still read or claim is lower. So the plan offers it as soon as a handler is free. If none is free for
+//!   `claim_after`, the consumer gives no heartbeats for entries that no handler has begun, and claims nothing: other
+//!   consumers then take `e` over as from a dead one.
 //! - A consumer that died or left held `e`: it has been idle for `claim_after`, or was handed back. Every living
 //!   consumer claims from the lowest idle id on, a batch with each sign of life also when its share is used up, so what
 //!   waits for an earlier entry never uses up the room for taking that entry over.
@@ -357,6 +359,12 @@ impl Inbox {
             (slot.in_hand, slot.aside) = (false, false);
             slot.not_before = Some(then);
         });
+    }
+
+    /// Ids of one stream that are in hand, ascending.
+    pub(super) fn begun_of(&self, stream: usize) -> Vec<Id> {
+        let begun = |(place, slot): &(&Place, &Slot)| place.1 == stream && slot.in_hand;
+        self.slots.iter().filter(begun).map(|((id, _), _)| *id).collect()
     }
 
     /// Ids held of one stream, ascending.

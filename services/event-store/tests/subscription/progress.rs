@@ -129,6 +129,30 @@ async fn a_slow_handler_holds_up_its_entity_alone_however_many_events_it_has() {
     y_is_handled(None, 16).await;
 }
 
+/// The events behind a handler that hangs, of other entities, are handled by another consumer, though the first one lives
+/// and gives its heartbeats.
+#[tokio::test(flavor = "multi_thread")]
+async fn entries_of_a_consumer_whose_handlers_all_hang_are_taken_over() {
+    for concurrency in [1, 2] {
+        let s = server().await;
+        s.store.append((0..200).map(|n| put("updated", &format!("e{n}"), n)).collect()).await.unwrap();
+        let (hanging, seen) = (Seen::default(), Seen::default());
+        let hangs = |_| std::future::pending::<Outcome>();
+        let busy = subscription("busy").concurrency(concurrency);
+        let busy = run(&s.store, busy, Recorder { seen: hanging.clone(), answer: hangs });
+        eventually("its handlers hang", || async { count(&hanging) == concurrency }).await;
+        eventually("it holds all events", || async { pending(&s).await == 200 }).await;
+        let free = run(&s.store, subscription("free"), recorder(&seen));
+        eventually("the others are handled", || async { count(&seen) >= 200 - concurrency }).await;
+        eventually("and finished", || async { pending(&s).await <= concurrency as u64 }).await;
+        s.store.append(vec![put("updated", "later", 1)]).await.unwrap();
+        eventually("a later event is handled too", || async { versions(&seen, "later") == [1] }).await;
+        assert_eq!(count(&hanging), concurrency, "the busy one begins nothing more");
+        free.stop().await;
+        busy.kill();
+    }
+}
+
 /// A consumer whose handler does as it is told: it does not end, fails, or is done.
 fn observed_standstill(
     s: &Server,
