@@ -6,8 +6,8 @@
 --
 -- The cursors' hash holds by stream: 'NAME' the cursor, '=NAME' the last entry that was delivered,
 -- '!NAME' what halts the group, '+NAME' up to where a group that was lost may deliver again what is
--- finished, '~NAME' how much was finished and since when that is so; and for all streams '^' where the group began and
--- '@' which streams its consumers read (streams.lua).
+-- finished, '~NAME' how much was finished and since when that is so, '%NAME CONSUMER' the claim time (ms) of a consumer;
+-- and for all streams '^' where the group began and '@' which streams its consumers read (streams.lua).
 
 -- A consumer's name belongs to one process at a time: its session stands in a key that expires when the process gives no
 -- heartbeat. Answers whether it is, or now is, this process; `take` takes it over from any other, as the newest process of
@@ -48,6 +48,21 @@ local function went_back(stream, cursors, name, seen)
   return { 'back', match(halted, '^(%S+) (%S+)$') }
 end
 
+-- After how long (ms) nobody is heard of an entry may be claimed: the longest claim time of the consumers that hold
+-- entries. Each of them relies on its own.
+local function claim_time(stream, cursors, name, group)
+  local longest, consumers = 0, try('XINFO', 'CONSUMERS', stream, group)
+  if consumers.err then return 0 end
+  for _, c in ipairs(consumers) do
+    local one = {}
+    for i = 1, #c, 2 do one[c[i]] = c[i + 1] end
+    if one.pending > 0 then
+      longest = max(longest, tonumber(run('HGET', cursors, '%' .. name .. ' ' .. one.name) or 0))
+    end
+  end
+  return longest
+end
+
 -- Where a group begins on a stream that it has not read: the first to ask decides, for all streams.
 local function beginning(stream, cursors, clock, start)
   local begun = run('HGET', cursors, '^')
@@ -63,12 +78,14 @@ end
 
 -- Makes the group where it is not: at its cursor, or where it is to begin.
 -- keys: stream, cursors, clock, session. args: group, stream's name, highest id seen or '', where to begin (an
--- id, or '$' for now), the process' session, for how long it counts as alive (ms), '1' to take the consumer's name over.
+-- id, or '$' for now), the process' session, its claim time (ms), for which it counts as alive, '1' to take the consumer's
+-- name over, consumer.
 register('@LIB@_join', function(keys, args)
   local group, name = args[1], args[2]
   if not keeps_name(keys[4], args[5], args[6], args[7] == '1') then return { 'taken' } end
   local back, cursor = went_back(keys[1], keys[2], name, args[3])
   if back then return back end
+  run('HSET', keys[2], '%' .. name .. ' ' .. args[8], args[6])
   local answer = 'there'
   if not info_of(keys[1], group) then
     local from = cursor or beginning(keys[1], keys[2], keys[3], args[4])
@@ -97,8 +114,8 @@ local function unchanged_since(cursors, name, info, pending, now)
 end
 
 -- keys: stream, cursors, session. args: group, consumer, stream's name, idle ms after which an empty consumer
--- goes, highest id seen or '', the process' session, for how long it counts as alive (ms), then the ids in hand,
--- ascending. Answers 'taken' where another process has the consumer's name; else how the group stands (number
+-- goes, highest id seen or '', the process' session, its claim time (ms), for which it counts as alive, then the ids in
+-- hand, ascending. Answers 'taken' where another process has the consumer's name; else how the group stands (number
 -- pending, lag or '' where the server does not know it, oldest pending id or '', the server's time in
 -- ms, the time since which nothing was finished, the oldest one's consumer or ''), then those of the ids that are no
 -- longer this consumer's.
@@ -109,6 +126,8 @@ register('@LIB@_upkeep', function(keys, args)
   if back then return back end
   local info = info_of(keys[1], group)
   if not info then return { 'nogroup' } end
+  local own = '%' .. name .. ' ' .. consumer
+  if run('HGET', keys[2], own) ~= args[7] then run('HSET', keys[2], own, args[7]) end
   local pending, time = run('XPENDING', keys[1], group), run('TIME')
   local now = format('%.0f', tonumber(time[1]) * 1000 + floor(tonumber(time[2]) / 1000))
   local since, holder = unchanged_since(keys[2], name, info, pending, now), ''
@@ -139,6 +158,7 @@ register('@LIB@_upkeep', function(keys, args)
     for i = 1, #c, 2 do one[c[i]] = c[i + 1] end
     if one.name ~= consumer and one.pending == 0 and one.idle > idle then
       run('XGROUP', 'DELCONSUMER', keys[1], group, one.name)
+      run('HDEL', keys[2], '%' .. name .. ' ' .. one.name)
     end
   end
   return answer
@@ -148,8 +168,8 @@ end)
 local LOOKED = 1000
 
 -- Claims what has been idle for too long.
--- keys: stream. args: group, consumer, least idle ms, where to go on in the pending list, at most so many,
--- the time (ms) after which nothing is claimed any more. Answers where to go on ('0-0' at the end) and
+-- keys: stream, cursors. args: group, consumer, least idle ms, where to go on in the pending list, at most so many,
+-- the time (ms) after which nothing is claimed any more, stream's name. Answers where to go on ('0-0' at the end) and
 -- the entries; 'late' when its time is over: a server that stood still meanwhile makes the living look
 -- dead, and they may be waiting behind this call to say that they live.
 register('@LIB@_claim', function(keys, args)
@@ -157,9 +177,10 @@ register('@LIB@_claim', function(keys, args)
   local now = tonumber(time[1]) * 1000 + floor(tonumber(time[2]) / 1000)
   if now > tonumber(args[6]) then return { 'late' } end
   -- It looks at ten times as many entries as it may claim; where none of these was idle for long enough, at further ones.
+  local least = max(tonumber(args[3]), claim_time(keys[1], keys[2], args[7], args[1]))
   local from, count, looked, found = args[4], tonumber(args[5]), 0, nil
   repeat
-    found = run('XAUTOCLAIM', keys[1], args[1], args[2], args[3], from, 'COUNT', count)
+    found = run('XAUTOCLAIM', keys[1], args[1], args[2], least, from, 'COUNT', count)
     from, looked = found[1], looked + 10 * count
   until #found[2] > 0 or from == '0-0' or looked >= LOOKED
   return { from, found[2] }
@@ -168,8 +189,8 @@ end)
 -- Leaves the group on one stream: what is in hand is handed back (old enough to be claimed at
 -- once), and a consumer without pending entries is removed.
 -- What is pending for the name of a process that came later is that one's: then nothing is handed back.
--- A part with each call. keys: stream, session. args: group, consumer, where to begin, at most, the process' session.
--- Answers how many were handed back and the last of them; 'taken' where another process has the name.
+-- A part with each call. keys: stream, session, cursors. args: group, consumer, where to begin, at most, the process'
+-- session, stream's name. Answers how many were handed back and the last of them; 'taken' where another process has the name.
 register('@LIB@_leave', function(keys, args)
   local group, consumer = args[1], args[2]
   local holder = run('GET', keys[2])
@@ -181,6 +202,8 @@ register('@LIB@_leave', function(keys, args)
     run('XCLAIM', keys[1], group, consumer, 0, p[1], 'IDLE', 86400000, 'JUSTID')
   end
   if #pending == 0 and args[3] == '-' then run('XGROUP', 'DELCONSUMER', keys[1], group, consumer) end
+  -- What it leaves is for anybody at once.
+  run('HDEL', keys[3], '%' .. args[6] .. ' ' .. consumer)
   return { 'ok', #pending, #pending > 0 and pending[#pending][1] or '' }
 end)
 

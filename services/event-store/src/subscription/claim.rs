@@ -19,11 +19,12 @@ pub(super) struct Claim {
     pub(super) store: EventStore,
     pub(super) subscription: Arc<Subscription>,
     pub(super) keys: Vec<String>,
+    pub(super) cursors: String,
     /// Per stream of the subscription: how many more entries there is room for.
     pub(super) rooms: Vec<usize>,
     /// Per stream: the entries to ask for at a time.
     pub(super) sizes: Vec<PageSize>,
-    /// How long an entry must have been idle.
+    /// How long an entry must have been idle; where a consumer that holds entries has a longer claim time, so long.
     pub(super) least_idle: Duration,
     /// After this time by the server's clock nothing is claimed.
     pub(super) until: ServerTime,
@@ -66,9 +67,10 @@ impl Claim {
                 from,
                 room.max(10).min(size.count()).to_string(),
                 self.until.0.to_string(),
+                s.streams[number].to_string(),
             ];
-            let keys = std::slice::from_ref(&self.keys[number]);
-            let answer = functions::call(&mut self.store.connection(), "claim", keys, &args).await?;
+            let keys = [self.keys[number].clone(), self.cursors.clone()];
+            let answer = functions::call(&mut self.store.connection(), "claim", &keys, &args).await?;
             let Value::Array(parts) = answer else { break };
             let mut parts = parts.into_iter();
             from = parts.next().and_then(entry::text).unwrap_or_default();

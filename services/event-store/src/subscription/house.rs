@@ -170,6 +170,7 @@ impl<H: Handler> Driver<H> {
             store: self.store.clone(),
             subscription: self.subscription.clone(),
             keys: self.keys.clone(),
+            cursors: self.cursors.clone(),
             rooms: (0..self.keys.len()).map(|stream| self.inbox.claimable(stream, claim::BATCH)).collect(),
             sizes: self.sizes.clone(),
             least_idle: self.patience.least_idle(Instant::now()),

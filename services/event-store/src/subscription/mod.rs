@@ -168,8 +168,9 @@ impl Subscription {
     /// After how long without a sign of life a consumer's entries are claimed by others; default
     /// 30 s. Shorter for a faster takeover, longer where processes or servers pause.
     ///
-    /// A consumer whose handlers are all at work for this time keeps the entries that they have begun; others take over the
-    /// rest.
+    /// The consumers of a group may differ, as while a change is rolled out: entries are claimed after the longest time
+    /// that a consumer of the group has which holds entries. A consumer whose handlers are all at work for this time keeps
+    /// the entries that they have begun; others take over the rest.
     ///
     /// A consumer gives four signs of life in this time, and at least one a second. Who was late
     /// itself, or comes anew, gives the others half of this time (5 s at most) before it claims

@@ -239,6 +239,7 @@ impl Reader {
             session.id.clone(),
             session.alive_ms(),
             u8::from(session.is_new()).to_string(),
+            self.subscription.consumer.clone(),
         ];
         let words = functions::call(&mut self.store.connection(), "join", &keys, &args).await?;
         let words = entry::words(words);

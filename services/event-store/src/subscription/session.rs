@@ -28,7 +28,7 @@ impl Session {
         Self { key, id: Uuid::new_v4().to_string(), alive, has_taken: AtomicBool::new(false) }
     }
 
-    /// For how long it counts as alive after a heartbeat, in milliseconds.
+    /// For how long it counts as alive after a heartbeat, in milliseconds: the consumer's claim time.
     pub(super) fn alive_ms(&self) -> String {
         self.alive.as_millis().to_string()
     }

@@ -41,7 +41,7 @@ impl<H: Handler> Driver<H> {
             }
         }
         self.tasks.shutdown().await;
-        let leave = upkeep::leave(&self.store, &self.subscription, &self.session, &self.keys);
+        let leave = upkeep::leave(&self.store, &self.subscription, &self.session, &self.keys, &self.cursors);
         if tokio::time::timeout(Duration::from_secs(2), leave).await.is_err() {
             warn!(
                 group = self.subscription.group,

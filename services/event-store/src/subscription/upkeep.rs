@@ -183,8 +183,9 @@ pub(super) async fn leave(
     subscription: &Subscription,
     session: &Session,
     keys: &[String],
+    cursors: &str,
 ) {
-    for key in keys {
+    for (key, stream) in keys.iter().zip(&subscription.streams) {
         let mut from = "-".to_owned();
         loop {
             let args = [
@@ -193,8 +194,9 @@ pub(super) async fn leave(
                 from,
                 PART.to_string(),
                 session.id.clone(),
+                stream.to_string(),
             ];
-            let keys = [key.clone(), session.key.clone()];
+            let keys = [key.clone(), session.key.clone(), cursors.to_owned()];
             let answer = functions::call(&mut store.connection(), "leave", &keys, &args).await;
             let words = match answer {
                 Ok(answer) => entry::words(answer),

@@ -163,3 +163,46 @@ async fn an_event_that_was_taken_out_by_hand_does_not_hold_up_its_entity_for_eve
     eventually("the later one is handled", || async { versions(&seen, "a") == [2] }).await;
     consumer.stop().await;
 }
+
+/// As while a release is rolled out that shortens the claim time. The one that waits longer loses its entries while its
+/// line is stalled, and comes back before its own claim time is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn consumers_with_different_claim_times_keep_the_order() {
+    let s = plain().await;
+    let proxy = Proxy::start(s.redis.single().port()).await.unwrap();
+    let far = EventStore::connect(event_store::Config::new(proxy.url())).await.unwrap();
+    for n in 0..20 {
+        history(&s.store, &format!("e{n}"), 5).await;
+    }
+    let (slow, quick) = (Seen::default(), Seen::default());
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let opened = gate.clone();
+    let answer = move |_| {
+        let gate = opened.clone();
+        async move {
+            gate.acquire().await.unwrap().forget();
+            Outcome::Done(Vec::new())
+        }
+    };
+    let patient = subscription("slow").concurrency(1).claim_after(Duration::from_mins(1));
+    let patient = run(&far, patient, Recorder { seen: slow.clone(), answer });
+    eventually("its handler has begun", || async { count(&slow) == 1 }).await;
+    eventually("it holds everything", || async { pending(&s).await == 100 }).await;
+    proxy.set(Line::Stalled);
+    let hasty = subscription("quick").claim_after(Duration::from_millis(200));
+    let hasty = run(&s.store, hasty, recorder(&quick));
+    // Not an assertion: either may handle them.
+    let until = std::time::Instant::now() + Duration::from_millis(1_500);
+    while std::time::Instant::now() < until && count(&quick) < 99 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    proxy.set(Line::Good);
+    gate.add_permits(1_000);
+    eventually("all are handled", || async { pending(&s).await == 0 }).await;
+    hasty.stop().await;
+    patient.stop().await;
+    let quick = quick.lock().unwrap();
+    let again: Vec<_> =
+        slow.lock().unwrap().iter().skip(1).filter(|seen| quick.contains(seen)).cloned().collect();
+    assert_eq!(again, [], "begun after another consumer had them");
+}
