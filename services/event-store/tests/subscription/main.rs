@@ -12,6 +12,7 @@ mod order;
 mod progress;
 mod random;
 mod reading;
+mod schedule;
 mod streams;
 #[path = "../support/mod.rs"]
 mod support;
