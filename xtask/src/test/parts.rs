@@ -24,12 +24,44 @@ pub(super) struct Context {
     pub(super) reasons: BTreeMap<String, Option<String>>,
 }
 
-/// Server, setup (see `event_store::testing::Setup`) and nextest's profile of each run of the event store's suite.
-const SERVERS: [(Server, &str, &str); 4] = [
-    (Server::Redis7, "plain", "redis-7"),
-    (Server::Redis7, "cluster", "redis-7-cluster"),
-    (Server::Redis8, "plain", "redis-8"),
-    (Server::Valkey81, "plain", "valkey-8"),
+/// A run of the event store's suite.
+#[derive(Debug, Clone, Copy)]
+struct ServerRun {
+    server: Server,
+    /// See `event_store::testing::Setup`.
+    setup: &'static str,
+    /// Of nextest.
+    profile: &'static str,
+    /// Threads of each test's runtime.
+    workers: u8,
+    /// Only in the long form.
+    full: bool,
+}
+
+impl ServerRun {
+    const fn new(server: Server, setup: &'static str, profile: &'static str) -> Self {
+        Self { server, setup, profile, workers: 2, full: false }
+    }
+
+    /// In the long form, with so many threads.
+    const fn workers(self, profile: &'static str, workers: u8) -> Self {
+        Self { profile, workers, full: true, ..self }
+    }
+
+    fn title(self) -> String {
+        let Self { server, setup, workers, .. } = self;
+        format!("the event store on {}, {setup}, threads of a runtime: {workers}", server.title())
+    }
+}
+
+const REDIS_7: ServerRun = ServerRun::new(Server::Redis7, "plain", "redis-7");
+const SERVER_RUNS: [ServerRun; 6] = [
+    REDIS_7,
+    ServerRun::new(Server::Redis7, "cluster", "redis-7-cluster"),
+    ServerRun::new(Server::Redis8, "plain", "redis-8"),
+    ServerRun::new(Server::Valkey81, "plain", "valkey-8"),
+    REDIS_7.workers("redis-7-one-worker", 1),
+    REDIS_7.workers("redis-7-four-workers", 4),
 ];
 
 /// Each check as a test.
@@ -57,8 +89,8 @@ pub(super) fn build(programs: bool, next_versions: bool) -> Section {
         // Tests of the services send mails to a real server, too.
         tools::ensure_debian(&faults::PACKAGES)?;
         super::nextest::ensure_installed()?;
-        for (server, ..) in SERVERS {
-            servers::ensure(server)?;
+        for run in SERVER_RUNS {
+            servers::ensure(run.server)?;
         }
         step("the tests built", build::tests)?;
         if programs {
@@ -93,18 +125,21 @@ pub(super) fn unit(context: &Context) -> Vec<Section> {
     vec![tests, examples]
 }
 
-/// The event store's suite on all servers at the same time.
+/// The event store's suite on all servers at the same time. In the long form also with other numbers of threads; the
+/// tests that take long run with the usual number only.
 pub(super) fn servers(context: &Context) -> Vec<Section> {
-    let one = |(server, setup, profile): (Server, &str, &'static str)| {
-        Section::timed(&format!("the event store on {}, {setup}", server.title()), || {
-            let suite = Suite { full: context.full, ..Suite::new(profile) }
-                .env("EVENTSTORE_TEST_SERVER", servers::ensure(server)?)
-                .env("EVENTSTORE_TEST_LAYOUT", setup);
+    let one = |run: ServerRun| {
+        Section::timed(&run.title(), || {
+            let suite = Suite { full: context.full && !run.full, ..Suite::new(run.profile) }
+                .env("EVENTSTORE_TEST_SERVER", servers::ensure(run.server)?)
+                .env("EVENTSTORE_TEST_LAYOUT", run.setup)
+                .env("TOKIO_WORKER_THREADS", run.workers.to_string());
             Ok((suite.run(&context.scratch, &context.reasons)?, Counts::default()))
         })
     };
+    let wanted = SERVER_RUNS.iter().copied().filter(|run| context.full || !run.full);
     thread::scope(|scope| {
-        let running = SERVERS.map(|server| scope.spawn(move || one(server)));
+        let running: Vec<_> = wanted.map(|run| scope.spawn(move || one(run))).collect();
         running.into_iter().map(|run| run.join().unwrap_or_else(|_| Section::panicked())).collect()
     })
 }
@@ -148,7 +183,26 @@ fn judged(mut counts: Counts, status: ExitStatus) -> Result<Counts> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
     use std::os::unix::process::ExitStatusExt;
+
+    #[test]
+    fn each_run_of_the_event_store_has_a_profile_of_its_own() {
+        let path = tools::root().join(".config/nextest.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let config: toml::Table = toml::from_str(&text).unwrap();
+        let profiles: BTreeSet<&str> = SERVER_RUNS.iter().map(|run| run.profile).collect();
+        assert_eq!(profiles.len(), SERVER_RUNS.len(), "two runs of one profile would write the same report");
+        assert!(profiles.iter().all(|profile| config["profile"].get(profile).is_some()), "{profiles:?}");
+        let workers = |full: bool| {
+            SERVER_RUNS
+                .iter()
+                .filter(|run| full || !run.full)
+                .map(|run| run.workers)
+                .collect::<BTreeSet<u8>>()
+        };
+        assert_eq!((workers(false), workers(true)), (BTreeSet::from([2]), BTreeSet::from([1, 2, 4])));
+    }
 
     #[test]
     fn a_run_that_died_has_failed_whatever_it_counted() {
