@@ -355,7 +355,8 @@ impl<H: Handler> Driver<H> {
         }
         let may_ask = !self.asking && self.hold_off.is_none_or(|t| t <= now);
         let ask = if may_ask { LOOK.min(4 * self.hands) } else { 0 };
-        let look = Look { go: LOOK.min(TURN * self.parts()), ask, ordered };
+        let ask_again = if may_ask { LOOK } else { 0 };
+        let look = Look { go: LOOK.min(TURN * self.parts()), ask, ask_again, ordered };
         let known = |item: &Item| self.known.covers(item) && self.others.are_not_before(item, now);
         let plan = self.inbox.plan(now, look, known);
         // What is handled and not finished yet has nobody to wait for: it is no reason to read on.
@@ -364,15 +365,18 @@ impl<H: Handler> Driver<H> {
         for (place, reason) in plan.foreign {
             self.start_park(place, None, Why::Own(reason));
         }
-        if !plan.ask.is_empty() {
+        let mut asked = plan.ask;
+        asked.extend(plan.ask_again);
+        if !asked.is_empty() {
             self.asking = true;
-            for (place, _) in &plan.ask {
+            asked.sort_by_key(|(place, _)| *place);
+            for (place, _) in &asked {
                 self.inbox.take(*place);
             }
             let group = self.group.clone();
             self.tasks.spawn(async move {
-                let answers = ready::ask(&group, &plan.ask).await.map_err(|e| e.to_string());
-                Step::Answered(plan.ask, answers)
+                let answers = ready::ask(&group, &asked).await.map_err(|e| e.to_string());
+                Step::Answered(asked, answers)
             });
         }
         self.hand_out(plan.go);

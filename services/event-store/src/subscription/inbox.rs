@@ -25,6 +25,10 @@
 //!   nothing to do read on. If none is idle, each handles entries, and has room again when they are finished.
 //!
 //! Either way `e` is finished after a bounded time, and the next lowest entry takes its place.
+//!
+//! That would be slow where consumers hold events of the same keys in turn and nothing but the lowest one went on. So
+//! entries that wait for another consumer are asked about again apart from those that were not asked about yet, and the
+//! more of them there are, the longer are the pauses between the questions: they never use up a consumer's questions.
 
 mod lines;
 mod plan;
@@ -52,7 +56,10 @@ struct Slot {
     trusted_until: Option<Instant>,
     not_before: Option<Instant>,
     attempts: u32,
+    /// How often it was asked about and waited for another consumer, since the last time when it did not.
     waits: u32,
+    /// How often the server refused to finish it.
+    refusals: u32,
     first_failure: Option<Instant>,
     /// The reason of the last attempt that failed.
     last_failure: Option<String>,
@@ -89,6 +96,8 @@ pub(super) struct Inbox {
     lines: Lines,
     /// The places of all candidates: entries that are not in hand and of whose keys no earlier entry is held.
     candidates: BTreeSet<Place>,
+    /// Entries that waited for another consumer when they were last asked about.
+    waiting: usize,
     /// Used while a plan is made that keeps the order across keys: what is held up by an entry that is tried again or
     /// set aside. Kept for its memory.
     held_up: HashSet<Mark, ByMark>,
@@ -106,6 +115,7 @@ impl Inbox {
             most_bytes,
             lines: Lines::default(),
             candidates: BTreeSet::new(),
+            waiting: 0,
             held_up: HashSet::default(),
         }
     }
@@ -133,6 +143,7 @@ impl Inbox {
                 not_before: None,
                 attempts: 0,
                 waits: 0,
+                refusals: 0,
                 first_failure: None,
                 last_failure: None,
                 behind: 0,
@@ -289,6 +300,7 @@ impl Inbox {
     pub(super) fn remove(&mut self, place: Place) {
         let Some(slot) = self.slots.remove(&place) else { return };
         self.held[place.1] -= 1;
+        self.waiting -= usize::from(slot.waits > 0);
         self.bytes -= slot.content.bytes();
         self.candidates.remove(&place);
         for mark in slot.marks() {
@@ -335,22 +347,35 @@ impl Inbox {
         self.slots.get(&place)?.last_failure.clone()
     }
 
+    /// How many entries wait for earlier events that other consumers hold.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
     /// The entry waits for an earlier event that another consumer holds: how often it has been asked.
     pub(super) fn waited(&mut self, place: Place) -> u32 {
         let waited = self.change(place, |slot| {
             (slot.in_hand, slot.aside) = (false, false);
             slot.waits += 1;
         });
-        waited.map_or(0, |slot| slot.waits)
+        let waits = waited.map_or(0, |slot| slot.waits);
+        self.waiting += usize::from(waits == 1);
+        waits
+    }
+
+    /// The entry waits for no other consumer any more.
+    pub(super) fn waits_no_longer(&mut self, place: Place) {
+        let Some(slot) = self.slots.get_mut(&place) else { return };
+        self.waiting -= usize::from(std::mem::take(&mut slot.waits) > 0);
     }
 
     /// The server refused to finish the entry, which is set aside: how often it has.
     pub(super) fn refused(&mut self, place: Place) -> u32 {
         let refused = self.change(place, |slot| {
             (slot.in_hand, slot.aside) = (true, true);
-            slot.waits += 1;
+            slot.refusals += 1;
         });
-        refused.map_or(0, |slot| slot.waits)
+        refused.map_or(0, |slot| slot.refusals)
     }
 
     /// The entry is no candidate before then.

@@ -16,6 +16,8 @@ use tracing::{debug, error, info, warn};
 /// Between questions whether an event that another consumer holds is finished.
 const WAIT_BASE: Duration = Duration::from_millis(2);
 const WAIT_CAP: Duration = Duration::from_millis(50);
+/// Where many events wait, the longest pause is so long for each of them: a consumer asks about two thousand a second.
+const WAIT_CAP_EACH: Duration = Duration::from_micros(500);
 const CONFLICT_BASE: Duration = Duration::from_millis(1);
 const CONFLICT_CAP: Duration = Duration::from_millis(200);
 /// So many conflicts of an event are nothing but handlers that change one entity at the same time.
@@ -48,6 +50,11 @@ pub(super) enum Step {
     Parked(Parking, Settled),
     Looked(Box<Found>),
     Claimed(Claimed),
+}
+
+/// The longest pause between questions about an event that another consumer holds up, where so many wait.
+fn longest_wait(waiting: usize) -> Duration {
+    WAIT_CAP.max(WAIT_CAP_EACH * u32::try_from(waiting).unwrap_or(u32::MAX))
 }
 
 /// What the server refuses beside the step that finishes an event: the handler is asked again.
@@ -195,6 +202,9 @@ impl<H: Handler> Driver<H> {
         };
         let mut go = Vec::new();
         for ((place, item), answer) in asked.into_iter().zip(answers) {
+            if answer != "wait" {
+                self.inbox.waits_no_longer(place);
+            }
             match answer.as_str() {
                 "go" => {
                     item.waits_for().for_each(|(at, id)| self.known.learn(at, id));
@@ -210,7 +220,8 @@ impl<H: Handler> Driver<H> {
                 "fenced" => self.settle(&item, place, Settled::Fenced),
                 _ => {
                     let waits = self.inbox.waited(place);
-                    let pause = backoff::pause(WAIT_BASE, WAIT_CAP, waits, backoff::jitter(place.0, waits));
+                    let cap = longest_wait(self.inbox.waiting());
+                    let pause = backoff::pause(WAIT_BASE, cap, waits, backoff::jitter(place.0, waits));
                     self.inbox.wait_until(place, Instant::now() + pause);
                 }
             }

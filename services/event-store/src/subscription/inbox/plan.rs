@@ -14,8 +14,10 @@ use std::time::Instant;
 pub(in crate::subscription) struct Look {
     /// So many that need no question.
     pub(in crate::subscription) go: usize,
-    /// So many that need one.
+    /// So many that need one, and for which none was asked yet.
     pub(in crate::subscription) ask: usize,
+    /// So many that waited for another consumer when they were last asked about.
+    pub(in crate::subscription) ask_again: usize,
     /// Nothing is handed out while one before it needs a question, or waits for one that is in hand. What is tried again
     /// or set aside holds up its own keys alone.
     pub(in crate::subscription) ordered: bool,
@@ -28,6 +30,9 @@ pub(in crate::subscription) struct Plan {
     pub(in crate::subscription) go: Vec<(Place, Arc<Item>)>,
     /// May be handled when the server says so.
     pub(in crate::subscription) ask: Vec<(Place, Arc<Item>)>,
+    /// Likewise; they waited for another consumer when they were last asked about. They never use up the questions about
+    /// others: it is these that another consumer may wait for.
+    pub(in crate::subscription) ask_again: Vec<(Place, Arc<Item>)>,
     /// To be parked.
     pub(in crate::subscription) foreign: Vec<(Place, String)>,
     /// When there is more to do, unless something happens before.
@@ -64,6 +69,11 @@ impl Inbox {
                 Content::Event(item) if slot.needs_no_question(item, now, &known) => {
                     plan.go.push((*place, item.clone()));
                 }
+                Content::Event(item) if slot.waits > 0 => {
+                    if plan.ask_again.len() < look.ask_again {
+                        plan.ask_again.push((*place, item.clone()));
+                    }
+                }
                 // The answer may come before all that stands ahead is handed out.
                 Content::Event(item) if plan.ask.len() < look.ask => plan.ask.push((*place, item.clone())),
                 Content::Event(_) => {}
@@ -89,6 +99,8 @@ impl Inbox {
             let free = slot.is_candidate();
             let mut later = slot.aside || (!slot.in_hand && slot.not_before.is_some_and(|t| t > now));
             later |= slot.marks().iter().any(|mark| self.held_up.contains(mark));
+            // It may still wait for another consumer, and then holds up its own keys alone.
+            later |= free && slot.waits > 0;
             if later {
                 self.held_up.extend(slot.marks());
             }
@@ -103,6 +115,11 @@ impl Inbox {
                 Content::Foreign(reason) => plan.foreign.push((*place, reason.clone())),
                 Content::Event(item) if slot.needs_no_question(item, now, known) && plan.ask.is_empty() => {
                     plan.go.push((*place, item.clone()));
+                }
+                Content::Event(item) if slot.waits > 0 => {
+                    if plan.ask_again.len() < look.ask_again {
+                        plan.ask_again.push((*place, item.clone()));
+                    }
                 }
                 Content::Event(item) if plan.ask.len() < look.ask && plan.go.is_empty() => {
                     plan.ask.push((*place, item.clone()));
@@ -151,7 +168,7 @@ mod tests {
     }
 
     fn plan(inbox: &mut Inbox, now: Instant) -> Plan {
-        inbox.plan(now, Look { go: 10, ask: 10, ordered: false }, nothing_known)
+        inbox.plan(now, Look { go: 10, ask: 10, ask_again: 10, ordered: false }, nothing_known)
     }
 
     fn ids(inbox: &mut Inbox, now: Instant) -> Vec<u64> {
@@ -307,17 +324,46 @@ mod tests {
     }
 
     #[test]
+    fn entries_that_wait_for_another_consumer_leave_the_questions_to_others() {
+        let now = Instant::now();
+        for ordered in [false, true] {
+            let mut inbox = Inbox::new(1, 10, usize::MAX);
+            for ms in 1..=8 {
+                put(&mut inbox, 0, ms, &ms.to_string());
+            }
+            for ms in 1..=4 {
+                let place = (Id::new(ms, 0), 0);
+                inbox.take(place);
+                assert_eq!(inbox.waited(place), 1);
+            }
+            assert_eq!(inbox.waiting(), 4);
+            let look = Look { go: 10, ask: 2, ask_again: 3, ordered };
+            let plan = inbox.plan(now, look, nothing_known);
+            let ids =
+                |asked: &[(Place, Arc<Item>)]| asked.iter().map(|(place, _)| place.0.ms).collect::<Vec<_>>();
+            assert_eq!(
+                (ids(&plan.ask_again), ids(&plan.ask)),
+                (vec![1, 2, 3], vec![5, 6]),
+                "ordered: {ordered}"
+            );
+            inbox.remove((Id::new(1, 0), 0));
+            assert_eq!(inbox.waiting(), 3);
+        }
+    }
+
+    #[test]
     fn where_the_order_counts_nothing_overtakes_one_that_needs_a_question() {
         let (mut inbox, now) = (Inbox::new(1, 10, usize::MAX), Instant::now());
         put(&mut inbox, 0, 1, "a");
         trusted(&mut inbox, 2, "b", now + Duration::from_secs(1));
-        let mut look = |ask, ordered| inbox.plan(now, Look { go: 10, ask, ordered }, nothing_known);
+        let mut look =
+            |ask, ordered| inbox.plan(now, Look { go: 10, ask, ask_again: ask, ordered }, nothing_known);
         assert_eq!((look(10, false).go.len(), look(10, false).ask.len()), (1, 1));
         assert_eq!((look(10, true).go.len(), look(10, true).ask.len()), (0, 2));
         assert_eq!((look(0, true).go.len(), look(0, true).ask.len()), (0, 0));
         inbox.remove((Id::new(1, 0), 0));
         put(&mut inbox, 0, 3, "c");
-        let plan = inbox.plan(now, Look { go: 10, ask: 10, ordered: true }, nothing_known);
+        let plan = inbox.plan(now, Look { go: 10, ask: 10, ask_again: 10, ordered: true }, nothing_known);
         assert_eq!((plan.go.len(), plan.ask.len()), (1, 0), "nor does the answer to a later one");
     }
 
@@ -329,7 +375,7 @@ mod tests {
             trusted(&mut inbox, ms, key, until);
         }
         let go = |inbox: &mut Inbox, ordered| -> Vec<u64> {
-            let plan = inbox.plan(now, Look { go: 10, ask: 10, ordered }, nothing_known);
+            let plan = inbox.plan(now, Look { go: 10, ask: 10, ask_again: 10, ordered }, nothing_known);
             plan.go.iter().map(|(place, _)| place.0.ms).collect()
         };
         assert_eq!(go(&mut inbox, true), [1, 2]);
@@ -344,7 +390,7 @@ mod tests {
     fn what_is_tried_again_or_set_aside_holds_up_its_own_keys_alone_also_where_the_order_counts() {
         let now = Instant::now();
         let until = now + Duration::from_secs(1);
-        let (one, look) = ((Id::new(1, 0), 0), Look { go: 10, ask: 10, ordered: true });
+        let (one, look) = ((Id::new(1, 0), 0), Look { go: 10, ask: 10, ask_again: 10, ordered: true });
         let settled: [fn(&mut Inbox, Place, Instant); 3] = [
             |inbox, place, then| inbox.wait_until(place, then),
             |inbox, place, _| inbox.set_aside(place),
