@@ -26,9 +26,10 @@ async fn many_of_x_and_ten_of_y(store: &EventStore) {
     store.append((0..10).map(|n| put("updated", "y", n)).collect()).await.unwrap();
 }
 
+/// So slow that most of the backlog is still there when both consumers have been seen to hold a share.
 fn slowly(seen: &Seen) -> impl event_store::Handler + use<> {
     let answer = |_| async {
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
         Outcome::Done(Vec::new())
     };
     Recorder { seen: seen.clone(), answer }
