@@ -198,9 +198,13 @@ async fn redis_pod_deleted_in_the_middle_keeps_its_data_and_the_flow_goes_on() -
         let name = format!("{SHOP}-redis-0");
         let old = pods.get(&name).await?.uid();
         pods.delete(&name, &DeleteParams::default()).await?;
-        eventually("another pod of Redis", SOON, async || {
-            let new = pods.get(&name).await?.uid();
-            ensure!(new != old, "still the old one");
+        // The shop's status may still be that of before.
+        eventually("another pod of Redis, which is ready", SOON, async || {
+            let new = pods.get(&name).await?;
+            ensure!(new.uid() != old, "still the old one");
+            let conditions = new.status.and_then(|status| status.conditions).unwrap_or_default();
+            let is_ready = conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True");
+            ensure!(is_ready, "not ready yet");
             Ok(())
         })
         .await?;
