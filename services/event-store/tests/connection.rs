@@ -171,7 +171,8 @@ async fn a_read_on_a_server_that_is_away_answers_within_its_deadline() {
             answer.await.unwrap_or_else(|_| panic!("{line:?}: no answer within the deadline")).unwrap_err();
         assert_eq!(error.kind(), ReadErrorKind::Unavailable, "{error}");
         proxy.set(Line::Good);
-        assert!(store.entity(ACCOUNT, "a").await.unwrap().is_none());
+        // A busy machine may need longer than one deadline for a new connection.
+        eventually("a read is answered again", || async { store.entity(ACCOUNT, "a").await.is_ok() }).await;
     }
 }
 
