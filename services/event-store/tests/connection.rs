@@ -21,7 +21,7 @@ use tracing::instrument::WithSubscriber;
 use tracing::{Level, span};
 
 /// The answer to a deadline may be late by this much: what a busy machine needs to run a task.
-const SLACK: Duration = Duration::from_secs(2);
+const SLACK: Duration = Duration::from_secs(10);
 
 /// A program that appends, handles and follows.
 struct Program {
