@@ -2,6 +2,7 @@
 //! again. Never writes anything by another way than the append function, and never uses a clock of its own.
 
 use crate::batch::{self, Answer, Appended, Batch, duplicate, event_ids};
+use crate::deadline::{LastError, answered_by};
 use crate::error::{AppendError, AppendErrorKind, ReadError, ReadErrorKind};
 use crate::event::{CacheStep, NewEvent};
 use crate::record::Record;
@@ -94,7 +95,9 @@ impl EventStore {
                 self.count_appended(&events);
                 appended
             }
-            Answer::Known(event_ids) => answered_by(deadline, self.remember(&events, &event_ids)).await?,
+            Answer::Known(event_ids) => {
+                answered_by(deadline, LastError::default(), self.remember(&events, &event_ids)).await?
+            }
         };
         if confirmed < durability.wanted() {
             return Err(AppendError::unknown(appended, durability.wanted(), confirmed));
@@ -149,14 +152,16 @@ impl EventStore {
         deadline: Instant,
     ) -> Result<(Answer, u32), AppendError> {
         let ids = event_ids(events);
+        let last_error = LastError::default();
         // The settings, its turn in the line, a connection of its own and the answer: whichever the server does not give.
-        answered_by(deadline, async {
+        answered_by(deadline, last_error.clone(), async {
             let mut ended = 0;
             while ended < WRITERS {
                 let batch = self.lay_out(events, ids.clone()).await?;
                 let (answer, answered) = oneshot::channel();
                 let lane = self.lanes().lane(durability).await?;
-                let sent = lane.send(Job { batch, durability, deadline, answer }).await;
+                let last_error = last_error.clone();
+                let sent = lane.send(Job { batch, durability, deadline, last_error, answer }).await;
                 let told = if sent.is_ok() { answered.await.ok() } else { None };
                 let Some(told) = told else {
                     // The runtime that the writer was started on has ended, maybe after the batch was sent. Another writer
@@ -246,8 +251,8 @@ impl EventStore {
         let mut connection = self.connection();
         let command = functions::command(&connection, function, keys, args);
         let deadline = Instant::now() + self.config().append_deadline;
-        let mut waiting = Waiting::default();
-        answered_by(deadline, async {
+        let (mut waiting, last_error) = (Waiting::default(), LastError::default());
+        answered_by(deadline, last_error.clone(), async {
             loop {
                 let answer: Result<Value, _> = functions::send(&mut connection, &command).await;
                 let pause = waiting.next_pause();
@@ -255,6 +260,7 @@ impl EventStore {
                     Ok(value) => return Ok(value),
                     Err(e) if connection::is_passing(&e) && Instant::now() + pause < deadline => {
                         tracing::debug!(error = %e, function, "no answer, asking again");
+                        last_error.set(&e);
                         tokio::time::sleep(pause).await;
                     }
                     Err(e) if connection::is_passing(&e) => {
@@ -266,16 +272,4 @@ impl EventStore {
         })
         .await
     }
-}
-
-/// The answer, or that it is unknown when the deadline has passed. Whatever was sent by then may still be carried out.
-async fn answered_by<T>(
-    deadline: Instant,
-    answer: impl Future<Output = Result<T, AppendError>>,
-) -> Result<T, AppendError> {
-    tokio::time::timeout_at(deadline.into(), answer).await.unwrap_or_else(|_| {
-        let message = "the server did not answer within the append deadline: it is unknown whether the events were \
-                       appended; appending them again with the same event ids is safe";
-        Err(AppendError::new(AppendErrorKind::Unavailable, message))
-    })
 }

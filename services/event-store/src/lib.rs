@@ -16,6 +16,7 @@ mod cache;
 mod config;
 mod connection;
 mod dead;
+mod deadline;
 pub mod doctor;
 mod durability;
 mod entity;

@@ -6,6 +6,7 @@ use crate::append::Waiting;
 use crate::batch::{Answer, Batch};
 use crate::config::Config;
 use crate::connection::{self, Connection};
+use crate::deadline::LastError;
 use crate::error::{AppendError, AppendErrorKind};
 use crate::words::Words;
 use crate::{Durability, entry, functions, settings};
@@ -30,6 +31,7 @@ pub(crate) struct Job {
     pub(crate) batch: Batch,
     pub(crate) durability: Durability,
     pub(crate) deadline: Instant,
+    pub(crate) last_error: LastError,
     pub(crate) answer: oneshot::Sender<Result<Told, AppendError>>,
 }
 
@@ -145,7 +147,6 @@ impl Call {
     async fn run(mut self) {
         let mut waiting = Waiting::default();
         loop {
-            let now = Instant::now();
             // Who went away before the batch was sent wanted nothing written.
             self.jobs.retain(|job| !job.answer.is_closed());
             if self.jobs.is_empty() {
@@ -155,8 +156,8 @@ impl Call {
                 Ok(said) => return self.tell(&said),
                 Err(e) if connection::is_passing(&e) => {
                     tracing::debug!(error = %e, batches = self.jobs.len(), "no answer to an append, asking again");
-                    let pause = waiting.next_pause();
-                    let message = e.to_string();
+                    let (now, pause, message) = (Instant::now(), waiting.next_pause(), e.to_string());
+                    self.jobs.iter().for_each(|job| job.last_error.set(&message));
                     self.give_up(
                         |job| (job.deadline <= now + pause).then_some(AppendErrorKind::Unavailable),
                         &message,

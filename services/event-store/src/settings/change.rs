@@ -66,20 +66,14 @@ impl EventStore {
         }
         let layout = self.layout();
         let ms = milliseconds(Some(window)).to_string();
-        let mut families: Vec<&str> = streams.iter().map(StreamName::family).collect();
-        if layout.is_plain() {
-            families = vec![""];
-        }
-        families.sort_unstable();
-        families.dedup();
         if !layout.is_plain() {
             // A family that is used for the first time from now on begins with the new one.
             let keys = [layout.store_settings().to_owned()];
             self.call_until_answered("settle_window", &keys[..], &[ms.clone()][..]).await?;
         }
         let mut latest = 0;
-        for family in families {
-            let keys = [layout.settings(family), layout.clock(family)];
+        for family in self.families(streams) {
+            let keys = [layout.settings(&family), layout.clock(&family)];
             let words = self.call_until_answered("set_window", &keys[..], &[ms.clone()][..]).await?;
             let since = words.get(1).and_then(|ms| ms.parse().ok()).unwrap_or(0);
             match words.first().map(String::as_str) {

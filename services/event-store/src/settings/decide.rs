@@ -84,7 +84,7 @@ pub(super) fn decide(registered: Option<&Registered>, declared: Kind) -> Decisio
     if !same(lists, declared.lists) {
         return Decision::Refuse(format!(
             "the store keeps of kind {name} the lists {lists:?}, this program declares {:?}: change the program, or the \
-             store with `eventstore settings lists`",
+             store with `eventstore settings kind {name} --lists`",
             declared.lists
         ));
     }

@@ -15,7 +15,7 @@ pub use change::SettingsError;
 use crate::error::{AppendErrorKind, ConnectError, ConnectErrorKind, ReadError};
 use crate::{Config, EventStore, Kind, Layout, StreamName, functions};
 use decide::Registered;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 /// What the store has settled.
@@ -110,9 +110,13 @@ async fn settled_layout(
 }
 
 fn disagrees(what: &str, settled: &str, stated: &str) -> ConnectError {
+    let otherwise = match what {
+        "dedup_window" => ", or the store with `eventstore settings dedup-window`",
+        _ => "",
+    };
     let message = format!(
         "the store's {what} is {settled}, this program says {stated}: all programs of a store must agree; change the \
-         program, or the store with `eventstore settings`"
+         program{otherwise}"
     );
     ConnectError::new(ConnectErrorKind::Settings, message)
 }
@@ -143,16 +147,8 @@ impl EventStore {
                 .map(Duration::from_millis),
             kinds: BTreeMap::new(),
         };
-        let mut families: Vec<&str> = streams.iter().map(StreamName::family).collect();
-        families.sort_unstable();
-        families.dedup();
-        let keys = if layout.is_plain() {
-            vec![layout.settings("")]
-        } else {
-            families.iter().map(|family| layout.settings(family)).collect()
-        };
-        for key in keys {
-            for (name, text) in kinds_of(&self.all_fields(&key).await?) {
+        for family in self.families(streams) {
+            for (name, text) in kinds_of(&self.all_fields(&layout.settings(&family)).await?) {
                 let Registered { kind, building } = Registered::parse(name, text)?;
                 settings.kinds.insert(name.to_owned(), KindSettings { kind, building });
             }
@@ -186,6 +182,14 @@ impl EventStore {
         }
         let kept = |kind: &Kind| settled.get(kind.name).map_or(*kind, |settled| settled.kind);
         Ok(kinds.iter().map(kept).collect())
+    }
+
+    /// The families of these streams whose settings are apart: in the plain layout all have the same.
+    fn families(&self, streams: &[StreamName]) -> BTreeSet<String> {
+        if self.layout().is_plain() {
+            return BTreeSet::from([String::new()]);
+        }
+        streams.iter().map(|stream| stream.family().to_owned()).collect()
     }
 
     async fn all_fields(&self, key: &str) -> Result<HashMap<String, String>, ReadError> {

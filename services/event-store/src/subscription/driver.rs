@@ -2,11 +2,12 @@
 //! Never blocks on a handler, and never on the server: whatever takes time is a task, and one that
 //! ends is a [`Step`].
 
-use super::finish::{self, Finish, Group, Why};
+use super::finish::{self, Finish, Group};
 use super::hand;
 use super::inbox::{Inbox, Look, MOST};
 use super::item::{Item, Place};
 use super::known::Known;
+use super::park::Why;
 use super::patience::Patience;
 use super::reader::{self, Ask, Read, Reader, Waker};
 use super::ready;

@@ -24,6 +24,7 @@ mod item;
 mod known;
 mod mark;
 mod observe;
+mod park;
 mod patience;
 mod reader;
 mod ready;

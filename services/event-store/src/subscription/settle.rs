@@ -3,9 +3,10 @@
 
 use super::claim::Claimed;
 use super::driver::Driver;
-use super::finish::{Finish, Letter, Settled, Why};
+use super::finish::{Finish, Settled};
 use super::hand::{self, Handled};
 use super::item::{Item, Place};
+use super::park::{Letter, Why};
 use super::ready::{Answer, Asked};
 use super::upkeep::Found;
 use super::{Handler, Outcome, backoff};

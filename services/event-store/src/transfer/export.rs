@@ -5,7 +5,7 @@ use super::lines::{FORMAT, Header, Item, Sum, VERSION};
 use crate::entry::RawEntry;
 use crate::error::{ReadError, ReplayError};
 use crate::replay::Pages;
-use crate::{EventStore, Id, Layout, StreamName};
+use crate::{EventStore, Id, StreamName};
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Write};
 
@@ -109,7 +109,7 @@ impl Export {
         };
         let trimmed = self.streams.iter().filter_map(mark_of).collect();
         let clocks = ends.iter().map(|(family, end)| (family.clone(), end.to_string())).collect();
-        let layout = if self.store.layout() == Layout::Plain { "plain" } else { "tagged" }.to_owned();
+        let layout = self.store.layout().name().to_owned();
         Ok(Header { format: FORMAT.to_owned(), version: VERSION, layout, streams, clocks, trimmed })
     }
 }
