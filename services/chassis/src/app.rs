@@ -167,14 +167,7 @@ impl App {
             (!unread.is_empty()).then(|| unread.join(". "))
         });
         let (observed, name) = (observation.clone(), self.consumer.to_string());
-        self.readiness.warning(move || {
-            observed.is_name_taken().then(|| {
-                format!(
-                    "another process runs under the consumer's name {name}: this one handles no events while that one \
-                     lives; give each a name of its own"
-                )
-            })
-        });
+        self.readiness.warning(move || observed.is_name_taken().then(|| format!("")));
         self.readiness.probe("subscription", move || {
             let answer = match observation.fault() {
                 Some(fault) => Err(fault.to_string()),

@@ -64,7 +64,7 @@ async fn change_window(
 ) -> Result<Done, Failure> {
     let text = when::span(milliseconds(window));
     let question = format!(
-        "Remember event ids for {text}? Programs that run take it over; one that states another window is refused when it \
+        "Remember event ids for {text}? Running programs adopt it; a program that states another window is refused when it \
          starts."
     );
     if !yes && !ask(&question)? {
@@ -100,8 +100,8 @@ async fn change_kind(store: &EventStore, change: &KindChange, out: &mut Out) -> 
     let indexes = fields(&change.indexes, kind.index_fields());
     let changed = kind.try_lists(&lists).map_err(unusable)?.try_indexes(&indexes).map_err(unusable)?;
     let question = format!(
-        "Keep of {} the lists [{}] and the indexes [{}], and write what differs anew? Programs that run take it over; one \
-         that declares other lists is refused when it starts.",
+        "Keep of {} the lists [{}] and the indexes [{}], and rewrite the entities that differ? Running programs adopt it; \
+         a program that declares other lists is refused when it starts.",
         change.kind,
         changed.list_fields().join(", "),
         changed.index_fields().join(", "),
@@ -114,7 +114,7 @@ async fn change_kind(store: &EventStore, change: &KindChange, out: &mut Out) -> 
     if out.json {
         out.value(&json!({ "kind": change.kind, "rebuilt": rebuilt.rebuilt }))?;
     } else {
-        out.line(format!("{} is kept so; {} entities written anew", change.kind, rebuilt.rebuilt))?;
+        out.line(format!("{} is changed; {} entities rewritten", change.kind, rebuilt.rebuilt))?;
     }
     Ok(Done::Fine)
 }

@@ -14,7 +14,7 @@ pub enum SettingsError {
     #[error("{0}")]
     Invalid(String),
     /// An earlier change takes effect then (milliseconds since 1970, by the log's time): make this one later.
-    #[error("the window was shortened before, which holds from {since} ms on: change it after that")]
+    #[error("an earlier, shorter window takes effect at {since} ms: change it again after that")]
     Pending {
         /// When it takes effect.
         since: u64,

@@ -84,7 +84,7 @@ impl<H: Handler> Driver<H> {
             error!(
                 group,
                 consumer,
-                "another process runs under this consumer's name; this one handles nothing while that one lives: give each a name of its own"
+                "another process uses this consumer's name; this one handles no events until that one ends: give each process a name of its own"
             );
         }
         self.is_name_taken = true;
@@ -96,7 +96,10 @@ impl<H: Handler> Driver<H> {
 
     fn take_name_back(&mut self) {
         let Subscription { group, consumer, .. } = &*self.subscription;
-        info!(group, consumer, "the other process under this consumer's name is gone; this one goes on");
+        info!(
+            group,
+            consumer, "the other process that used this consumer's name has ended; this one continues"
+        );
         self.is_name_taken = false;
         self.observation.set_name_taken(false);
         // What is pending for the name may have changed meanwhile.

@@ -86,7 +86,7 @@ impl Group {
                 },
                 Err(e) => e.to_string(),
             };
-            tracing::warn!(group = s.group, %id, refused, "the server does not let it be parked; trying again");
+            tracing::warn!(group = s.group, %id, refused, "the server refused to park the entry; trying again");
             tokio::time::sleep(PARK_AGAIN).await;
         }
     }
