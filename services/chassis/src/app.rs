@@ -167,7 +167,9 @@ impl App {
             (!unread.is_empty()).then(|| unread.join(". "))
         });
         let (observed, name) = (observation.clone(), self.consumer.to_string());
-        self.readiness.warning(move || observed.is_name_taken().then(|| format!("")));
+        self.readiness.warning(move || observed.is_name_taken().then(|| format!(
+                "another process uses the consumer's name {name}: this one handles no events until that one ends; give each process a name of its own"
+            )));
         self.readiness.probe("subscription", move || {
             let answer = match observation.fault() {
                 Some(fault) => Err(fault.to_string()),

@@ -35,7 +35,7 @@ const LOOK: usize = 256;
 const FINISHING: usize = 2;
 /// Events that one task asks about in turn.
 const TURN: usize = 128;
-const WAKE_AGAIN: Duration = Duration::from_millis(10);
+pub(super) const WAKE_AGAIN: Duration = Duration::from_millis(10);
 const UPKEEP: Duration = Duration::from_secs(1);
 pub(super) async fn run(
     store: EventStore,
@@ -229,7 +229,7 @@ impl<H: Handler> Driver<H> {
             }
         }
         drop(ask);
-        self.shut_down(reader, reads).await;
+        self.shut_down(reader, reads, tick).await;
     }
 
     fn read_on(&mut self, ask: &mpsc::Sender<Ask>) {
@@ -250,14 +250,7 @@ impl<H: Handler> Driver<H> {
             };
             if self.waking.is_none() && !first.at_once && others.into_iter().any(has_room) {
                 // The read may wait for a stream that gets nothing while this one has plenty.
-                let (waker, store, keys) = (self.waker.clone(), self.store.clone(), self.keys.clone());
-                self.waking = Some(AbortOnDropHandle::new(tokio::spawn(async move {
-                    loop {
-                        waker.wake(&store, &keys).await;
-                        // It may have come before the read.
-                        tokio::time::sleep(WAKE_AGAIN).await;
-                    }
-                })));
+                self.waking = Some(self.wake_reader());
             }
             // Only a backlog is read ahead: any other read would wait, for streams that had room long ago.
             if self.reading.len() >= reader::AHEAD || !at_once || self.anew {

@@ -13,17 +13,21 @@ use std::time::Instant;
 use tracing::{debug, error, info, warn};
 
 impl<H: Handler> Driver<H> {
+    fn can_read(&self) -> bool {
+        !self.halted && self.observation.ready()
+    }
+
     pub(super) fn keep_house(&mut self) {
-        let can_read = !self.halted && self.observation.ready();
-        // A consumer whose name is taken asks on, to see when the other process is gone.
-        if self.keeping_house || !(can_read || self.is_name_taken) {
+        let can_read = self.can_read();
+        // A consumer that reads nothing keeps what its handlers have begun; one whose name is taken asks on, to see when
+        // the other process is gone.
+        if self.keeping_house || !(can_read || self.is_name_taken || self.inbox.has_begun()) {
             return;
         }
         // A claim that finds more says so again: what failed is tried with the next sign of life, not at once.
         (self.keeping_house, self.more_to_claim) = (true, false);
-        let is_overloaded = self.is_overloaded(Instant::now());
-        let held =
-            |stream| if is_overloaded { self.inbox.begun_of(stream) } else { self.inbox.held_of(stream) };
+        let keeps_all = can_read && !self.is_overloaded(Instant::now());
+        let held = |stream| if keeps_all { self.inbox.held_of(stream) } else { self.inbox.begun_of(stream) };
         let share = |stream| Share { held: held(stream), seen: self.seen[stream] };
         let round = Round {
             store: self.store.clone(),
@@ -91,7 +95,7 @@ impl<H: Handler> Driver<H> {
         self.observation.set_unknown();
         self.observation.set_name_taken(true);
         // Connected, and its group is there.
-        self.observation.set_ready(true);
+        self.observation.set_ready(!self.halted);
     }
 
     fn take_name_back(&mut self) {
@@ -164,7 +168,7 @@ impl<H: Handler> Driver<H> {
 
     /// `seen` is when the server saw the own signs of life, by its clock.
     fn claim(&mut self, seen: ServerTime) {
-        if self.claiming || self.beginning || self.anew {
+        if self.claiming || self.beginning || self.anew || !self.can_read() {
             return;
         }
         (self.claiming, self.more_to_claim) = (true, false);

@@ -386,6 +386,10 @@ impl Inbox {
         });
     }
 
+    pub(super) fn has_begun(&self) -> bool {
+        self.slots.values().any(|slot| slot.in_hand)
+    }
+
     /// Ids of one stream that are in hand, ascending.
     pub(super) fn begun_of(&self, stream: usize) -> Vec<Id> {
         let begun = |(place, slot): &(&Place, &Slot)| place.1 == stream && slot.in_hand;

@@ -187,7 +187,8 @@ impl Subscription {
 
     /// How long a shutdown waits for handlers before it hands their events back; default 5 s. Longer
     /// than the slowest handler, shorter than the time after which the process is killed. What is
-    /// handed back is taken by another consumer within about a second. A server that does not answer
+    /// handed back is taken by another consumer within about a second. Until the bound has passed nobody
+    /// else begins what a handler has begun, however short [`Self::claim_after`] is. A server that does not answer
     /// costs two seconds more; then the entries are claimed when [`Self::claim_after`] is over.
     #[must_use]
     pub fn shutdown_within(mut self, bound: Duration) -> Self {

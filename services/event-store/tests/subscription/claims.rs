@@ -92,6 +92,36 @@ async fn a_slow_handler_that_lives_is_never_claimed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_cannot_read_keeps_what_its_handler_has_begun() {
+    let s = plain().await;
+    let claim_after = Duration::from_secs(1);
+    let user = ["ACL", "SETUSER", "ledger", "on", ">secret", "~*", "&*", "+@all"];
+    let () = s.command(&user).await;
+    let url = format!("redis://ledger:secret@127.0.0.1:{}", s.redis.single().port());
+    let store = EventStore::connect(Config::new(url)).await.unwrap();
+    s.store.append(vec![put("created", "a", 1)]).await.unwrap();
+    let (seen, other) = (Seen::default(), Seen::default());
+    let answer = move |_| async move {
+        tokio::time::sleep(claim_after * 3).await;
+        Outcome::Done(Vec::new())
+    };
+    let slow = store.subscribe(subscription("slow").claim_after(claim_after));
+    let (observed, cancel) = (slow.observe(), CancellationToken::new());
+    let slow = tokio::spawn(slow.run(Recorder { seen: seen.clone(), answer }, cancel.clone()));
+    eventually("it is in hand", || async { count(&seen) == 1 }).await;
+    let () = s.command(&["ACL", "SETUSER", "ledger", "-xreadgroup"]).await;
+    // Ends the read that was under way.
+    s.store.append(vec![put("created", "b", 1)]).await.unwrap();
+    eventually("reads fail", || async { !observed.ready() }).await;
+    let idle = run(&s.store, subscription("idle").claim_after(claim_after), recorder(&other));
+    eventually("both are finished", || async { pending(&s).await == 0 }).await;
+    assert_eq!((versions(&seen, "a"), versions(&other, "a")), (vec![1], vec![]));
+    idle.stop().await;
+    cancel.cancel();
+    slow.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_waited_in_a_stalled_consumer_and_was_claimed_is_not_handled_there_when_it_wakes_up() {
     let s = plain().await;
     let proxy = Proxy::start(s.redis.single().port()).await.unwrap();

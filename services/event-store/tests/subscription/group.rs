@@ -59,6 +59,48 @@ async fn a_shutdown_hands_back_what_it_did_not_finish_and_leaves_the_group() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nobody_begins_what_a_consumer_that_shuts_down_has_in_hand() {
+    struct Ends(Arc<AtomicBool>);
+    impl Drop for Ends {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+    let s = server().await;
+    history(&s.store, "a", 1).await;
+    let (seen, ended) = (Seen::default(), Arc::new(AtomicBool::new(false)));
+    let hangs = {
+        let ended = ended.clone();
+        move |_| {
+            let ends = Ends(ended.clone());
+            async move {
+                let _ends = ends;
+                std::future::pending::<()>().await;
+                Outcome::Done(Vec::new())
+            }
+        }
+    };
+    let claim_after = Duration::from_secs(1);
+    let first = subscription("first").claim_after(claim_after).shutdown_within(claim_after * 3);
+    let first = run(&s.store, first, Recorder { seen: seen.clone(), answer: hangs });
+    eventually("the handler is at work", || async { count(&seen) == 1 }).await;
+    let begun_after_it = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let notes = {
+        let begun_after_it = begun_after_it.clone();
+        move |_| {
+            begun_after_it.lock().unwrap().push(ended.load(Ordering::SeqCst));
+            async { Outcome::Done(Vec::new()) }
+        }
+    };
+    let next = subscription("next").claim_after(claim_after);
+    let next = run(&s.store, next, Recorder { seen: Seen::default(), answer: notes });
+    first.stop().await;
+    eventually("the next consumer has it", || async { !begun_after_it.lock().unwrap().is_empty() }).await;
+    next.stop().await;
+    assert_eq!(*begun_after_it.lock().unwrap(), [true], "begun once the first handler had ended");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_went_back_in_time_halts_the_group_until_a_person_accepts_it() {
     let s = server().await;
     history(&s.store, "a", 3).await;
