@@ -42,7 +42,7 @@ pub async fn run(settings: &Settings, binaries: &Path) -> Result<(Report, Books)
     shop.open().await?;
 
     let load = Load::new(recorder.clone(), shop.url(), settings.seed)?;
-    let faults = inject::run(&mut shop, &proxy, &recorder, &settings.schedule, settings.seed);
+    let faults = inject::run(&mut shop, &proxy, &load, &recorder, &settings.schedule, settings.seed);
     load.during(settings.clients, settings.length, faults).await?;
 
     let mut troubles = Vec::new();

@@ -113,6 +113,14 @@ pub enum Fault {
         /// For how long.
         ms: u64,
     },
+    /// Services are away while more events arrive for each of them than a consumer holds at a time. They return one
+    /// after the other under new names, and each is killed in the middle of its backlog.
+    Backlog {
+        /// Of what.
+        of: Backlog,
+        /// How many of them.
+        count: u64,
+    },
     /// Everything that the read model holds is deleted.
     Rebuild,
     /// What only a cluster has.
@@ -124,6 +132,27 @@ pub enum Fault {
         /// For how long.
         ms: u64,
     },
+}
+
+/// What a backlog is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Backlog {
+    /// New customers, each of whom gets a mail.
+    Customers,
+    /// Orders that can all be served.
+    Orders,
+}
+
+impl Backlog {
+    /// The services that have an event of each to handle, in the order in which one waits for the other.
+    #[must_use]
+    pub fn services(self) -> &'static [&'static str] {
+        match self {
+            Self::Customers => &["crm", "notification"],
+            Self::Orders => &["inventory", "order", "billing"],
+        }
+    }
 }
 
 /// What a proxy between the services and Redis does.
@@ -171,7 +200,10 @@ pub struct Schedule {
 }
 
 /// How many kinds of faults nine processes have.
-const KINDS: usize = 20;
+const KINDS: usize = 21;
+
+/// A consumer holds 1,200 entries of a stream.
+const BACKLOG: u64 = 1_500;
 
 /// The schedule of a seed on nine processes for a run of this length: a fault every `every`.
 #[must_use]
@@ -214,11 +246,12 @@ fn any(rng: &mut Rng, of: &[&str]) -> String {
 
 fn fault(kind: usize, rng: &mut Rng) -> Fault {
     match kind {
-        0..=2 => Fault::Kill {
+        0..=1 => Fault::Kill {
             service: any(rng, &SERVICES),
             renamed: rng.chance(50),
             away_ms: rng.between(0, 1500),
         },
+        2 => Fault::Backlog { of: Backlog::Customers, count: BACKLOG },
         3 => Fault::KillAll,
         4 => Fault::Rolling,
         5 => Fault::Freeze {
@@ -240,6 +273,7 @@ fn fault(kind: usize, rng: &mut Rng) -> Fault {
         16 => Fault::MailSlow { ms: rng.between(1000, 5000) },
         17 => Fault::Rebuild,
         18 => Fault::Upgrade { ms: rng.between(2000, 4000) },
+        19 => Fault::Backlog { of: Backlog::Orders, count: BACKLOG },
         _ => {
             let how = [Net::Cut, Net::DropReplies, Net::Delay, Net::Split];
             Fault::Net { how: rng.pick(&how).copied().unwrap_or(Net::Cut), ms: rng.between(1500, 4000) }
@@ -271,6 +305,9 @@ impl Fault {
             Self::ClockBack { .. } => "clock of Redis set back".to_owned(),
             Self::MailDown { .. } => "mail server killed".to_owned(),
             Self::MailSlow { .. } => "mail server slow".to_owned(),
+            Self::Backlog { of, count } => {
+                format!("backlog of {count} handled under new names: {}", of.services().join(", "))
+            }
             Self::Rebuild => "read model wiped".to_owned(),
             Self::OnCluster(fault) => fault.name(),
             Self::Net { how: Net::Cut, .. } => "network: connections cut".to_owned(),

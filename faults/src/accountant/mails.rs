@@ -158,6 +158,7 @@ fn explained(history: &History, first: f64, second: f64) -> bool {
     let at = |micros: u64| history.unix + micros as f64 / 1e6;
     let cuts = |done: &&Done| match &done.fault {
         Fault::Kill { service, .. } => service == "notification",
+        Fault::Backlog { of, .. } => of.services().contains(&"notification"),
         Fault::KillAll | Fault::MailDown { .. } => true,
         Fault::GroupDestroyed { group } => group == "notification",
         Fault::OnCluster(fault) => fault.ends_mailer(),

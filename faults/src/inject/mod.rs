@@ -1,6 +1,7 @@
 //! Doing what the schedule says to a running shop, one fault after the other, and undoing it. Decides nothing:
 //! a fault says itself what is to be done, and for how long.
 
+mod backlog;
 mod line;
 mod mail;
 mod server;
@@ -8,6 +9,7 @@ mod services;
 mod streams;
 
 use crate::history::{Done, Poison, Recorder};
+use crate::load::Load;
 use crate::rng::Rng;
 use crate::schedule::{Fault, Schedule};
 use crate::shop::Shop;
@@ -16,9 +18,16 @@ use event_store::testing::Proxy;
 use std::time::Duration;
 
 /// Does all of it. A fault that the harness could not do or undo is written down with its trouble.
-pub async fn run(shop: &mut Shop, proxy: &Proxy, recorder: &Recorder, schedule: &Schedule, seed: u64) {
+pub async fn run(
+    shop: &mut Shop,
+    proxy: &Proxy,
+    load: &Load,
+    recorder: &Recorder,
+    schedule: &Schedule,
+    seed: u64,
+) {
     let mut rng = Rng::new(seed, 3);
-    steps(recorder, schedule, async |fault| one(shop, proxy, fault, &mut rng).await).await;
+    steps(recorder, schedule, async |fault| one(shop, proxy, load, fault, &mut rng).await).await;
 }
 
 /// Does each fault of a schedule when its time has come and the one before has ended.
@@ -50,7 +59,13 @@ fn seconds(micros: u64) -> f64 {
     micros as f64 / 1e6
 }
 
-async fn one(shop: &mut Shop, proxy: &Proxy, fault: &Fault, rng: &mut Rng) -> Result<Vec<Poison>> {
+async fn one(
+    shop: &mut Shop,
+    proxy: &Proxy,
+    load: &Load,
+    fault: &Fault,
+    rng: &mut Rng,
+) -> Result<Vec<Poison>> {
     match fault {
         Fault::Kill { service, renamed, away_ms } => {
             services::kill(shop, service, *renamed, millis(*away_ms)).await?;
@@ -69,6 +84,7 @@ async fn one(shop: &mut Shop, proxy: &Proxy, fault: &Fault, rng: &mut Rng) -> Re
         Fault::ClockBack { seconds } => shop.redis.set_clock_back(Duration::from_secs(*seconds)),
         Fault::GroupDestroyed { group } => streams::destroy_group(shop, group).await?,
         Fault::Poison { entries } => return streams::poison(shop, *entries, rng).await,
+        Fault::Backlog { of, count } => backlog::handled_under_new_names(shop, load, *of, *count).await?,
         Fault::Rebuild => streams::wipe_read_model(shop).await?,
         Fault::MailDown { ms } => mail::down(shop, millis(*ms)).await?,
         Fault::MailSlow { ms } => mail::slow(shop, millis(*ms)).await?,

@@ -37,6 +37,32 @@ pub(super) async fn destroy_group(shop: &Shop, group: &str) -> Result<()> {
     Ok(())
 }
 
+/// How many events a group has not finished, pending or not read yet.
+pub(super) async fn unfinished(shop: &Shop, group: &str) -> Result<u64> {
+    let mut c = shop.redis.connection().await?;
+    let mut sum = 0;
+    for key in keys(&mut c, "events:*").await? {
+        let groups: redis::streams::StreamInfoGroupsReply = c.xinfo_groups(&key).await?;
+        for found in groups.groups.iter().filter(|found| found.name == group) {
+            // The server does not know it of a group that was made in the middle of a stream.
+            let unread = match found.lag {
+                Some(lag) => lag,
+                None => c
+                    .xrange::<_, _, _, redis::streams::StreamRangeReply>(
+                        &key,
+                        format!("({}", found.last_delivered_id),
+                        "+",
+                    )
+                    .await?
+                    .ids
+                    .len(),
+            };
+            sum += u64::try_from(found.pending + unread)?;
+        }
+    }
+    Ok(sum)
+}
+
 pub(super) async fn poison(shop: &Shop, entries: u64, rng: &mut Rng) -> Result<Vec<Poison>> {
     let mut c = shop.redis.connection().await?;
     let mut written = Vec::new();

@@ -177,7 +177,7 @@ fn order(rng: &mut Rng, known: &Known) -> Option<Value> {
 }
 
 /// One in twelve has an address that the mail server refuses, one in twelve one that it puts off once.
-fn customer(rng: &mut Rng) -> Value {
+pub(super) fn customer(rng: &mut Rng) -> Value {
     let number = rng.below(1_000_000_000);
     let mailbox = match rng.below(12) {
         0 => "refused",
@@ -187,7 +187,7 @@ fn customer(rng: &mut Rng) -> Value {
     json!({"name": format!("Customer {number}"), "email": format!("{mailbox}@c{number}.example.org")})
 }
 
-fn product(rng: &mut Rng) -> Value {
+pub(super) fn product(rng: &mut Rng) -> Value {
     let number = rng.below(1_000_000);
     json!({"name": format!("Product {number}"), "price": rng.between(1, 100_000)})
 }

@@ -1,6 +1,7 @@
 //! The load: clients that do to the shop through its gateway what customers and clerks do, each from a seed
 //! of its own, and write down every call with its answer or the lack of one.
 
+mod backlog;
 mod command;
 mod known;
 
@@ -9,7 +10,7 @@ use crate::rng::Rng;
 use anyhow::Context;
 use command::next;
 use known::Known;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ pub struct Load {
     base: String,
     known: Arc<Mutex<Known>>,
     stop: Arc<AtomicBool>,
+    /// Of commands for a backlog, over the whole run.
+    commands: Arc<AtomicU64>,
     seed: u64,
 }
 
@@ -33,7 +36,15 @@ impl Load {
     /// The load of a seed on the gateway at this URL.
     pub fn new(recorder: Arc<Recorder>, base: String, seed: u64) -> anyhow::Result<Self> {
         let http = reqwest::Client::builder().no_proxy().build()?;
-        Ok(Self { recorder, http, base, known: Arc::default(), stop: Arc::default(), seed })
+        Ok(Self {
+            recorder,
+            http,
+            base,
+            known: Arc::default(),
+            stop: Arc::default(),
+            commands: Arc::default(),
+            seed,
+        })
     }
 
     /// Clients, for so long, while faults are done, which may take longer.
@@ -92,6 +103,13 @@ impl Load {
     }
 
     async fn ask(&self, id: String, request: Request, patience: Duration) -> Call {
+        let call = self.call(id, request, patience).await;
+        self.lock().learn(&call);
+        call
+    }
+
+    /// Writes a call down, and tells no client of what it has made.
+    async fn call(&self, id: String, request: Request, patience: Duration) -> Call {
         let begin = self.recorder.now();
         let answer = match tokio::time::timeout(patience, self.send(&id, &request)).await {
             Ok(Ok((status, body))) => Answer::Status(status, body),
@@ -99,7 +117,6 @@ impl Load {
             Err(_) => Answer::Lost(format!("no answer within {patience:?}")),
         };
         let call = Call { id, begin, end: self.recorder.now(), request, answer };
-        self.lock().learn(&call);
         self.recorder.call(call.clone());
         call
     }
