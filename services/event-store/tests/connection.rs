@@ -12,13 +12,12 @@ use event_store::{
 };
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use support::log::Lines;
 use support::{ACCOUNT, Seen, Server, ask, count, eventually, patiently, put, recorder, server, versions};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::field::{Field, Visit};
 use tracing::instrument::WithSubscriber;
-use tracing::{Level, span};
 
 /// The answer to a deadline may be late by this much: what a busy machine needs to run a task.
 const SLACK: Duration = Duration::from_secs(10);
@@ -214,45 +213,6 @@ async fn an_append_answers_within_its_deadline_whatever_the_server_does() {
             .await;
     }
     assert_eq!(ask::<u64>(&redis, &["XLEN", "events:account_created"]).await, 4);
-}
-
-/// Keeps the lines that a task logs, without those for developers.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<String>>>);
-
-impl Lines {
-    fn that_say(&self, texts: [&str; 2]) -> Vec<String> {
-        let lines = self.0.lock().unwrap();
-        lines.iter().filter(|line| texts.iter().any(|text| line.contains(text))).cloned().collect()
-    }
-}
-
-struct Message<'a>(&'a mut String);
-
-impl Visit for Message<'_> {
-    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        if field.name() == "message" {
-            *self.0 = format!("{value:?}");
-        }
-    }
-}
-
-impl tracing::Subscriber for Lines {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        *metadata.level() <= Level::INFO
-    }
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-    fn event(&self, event: &tracing::Event<'_>) {
-        let mut message = String::new();
-        event.record(&mut Message(&mut message));
-        self.0.lock().unwrap().push(format!("{} {message}", event.metadata().level()));
-    }
-    fn enter(&self, _: &span::Id) {}
-    fn exit(&self, _: &span::Id) {}
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,7 +5,8 @@
 
 mod support;
 
-use event_store::{CancellationToken, Outcome, Subscription};
+use event_store::{CancellationToken, NewEvent, Outcome, Subscription};
+use serde_json::json;
 use std::path::PathBuf;
 use std::process::Command;
 use support::{ACCOUNT, Recorder, Seen, eventually, plain, put};
@@ -37,6 +38,21 @@ async fn the_readmes_first_screen_runs_and_credits_a_new_account_once() {
     }
     let credited: u64 = s.command(&["XLEN", "events:account_credited"]).await;
     assert_eq!(credited, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_readmes_first_screen_credits_an_account_to_which_something_else_has_happened_meanwhile() {
+    let s = plain().await;
+    for (action, cents) in [("opened", 0), ("credited", 500)] {
+        let eve = NewEvent::put(ACCOUNT, action, "eve", &json!({ "id": "eve", "cents": cents }));
+        s.store.append(vec![eve]).await.unwrap();
+    }
+    // It ends with the first credit that it hears of, which may be this one.
+    for _ in 0..3 {
+        run("quickstart", &s.redis.single().url(), &[]).await;
+    }
+    let eve = s.store.entity(ACCOUNT, "eve").await.unwrap().unwrap();
+    assert_eq!((eve.version, &eve.state()["cents"]), (3, &json!(600)));
 }
 
 #[test]

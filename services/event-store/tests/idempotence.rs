@@ -43,7 +43,8 @@ async fn an_event_id_is_one_event_and_with_any_other_content_an_error() {
 async fn whatever_is_lost_on_the_wire_each_append_is_one_event() {
     let s = plain().await;
     let proxy = Proxy::start(s.redis.single().port()).await.unwrap();
-    let store = EventStore::connect(Config::new(proxy.url())).await.unwrap();
+    let config = Config::new(proxy.url()).append_deadline(Duration::from_mins(1));
+    let store = EventStore::connect(config).await.unwrap();
     for (round, what) in [Lost::Reply, Lost::Command, Lost::Reply].into_iter().enumerate() {
         proxy.set([Line::Good, Line::Good, Line::ByteByByte][round]);
         let mut writers = tokio::task::JoinSet::new();

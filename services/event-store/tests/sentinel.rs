@@ -68,6 +68,19 @@ fn follower(store: &EventStore, stop: &CancellationToken) -> (Ids, JoinHandle<()
     (followed, following)
 }
 
+/// Reads an entity all the time; no read fails, however long it takes. Answers how many there were.
+fn reader(store: &EventStore, stop: &CancellationToken) -> JoinHandle<u64> {
+    let (store, stop) = (store.clone(), stop.clone());
+    tokio::spawn(async move {
+        let mut reads = 0;
+        while !stop.is_cancelled() {
+            assert_eq!(store.entity(ACCOUNT, "a").await.unwrap().unwrap().version, 30);
+            reads += 1;
+        }
+        reads
+    })
+}
+
 async fn append(store: &EventStore, entity: &str, versions: std::ops::RangeInclusive<u64>) -> Vec<Id> {
     let mut ids = Vec::new();
     for n in versions {
@@ -93,6 +106,7 @@ async fn a_failover_by_sentinels_is_followed_and_ids_groups_and_tails_go_on() {
     let mut ids = append(&store, "a", 1..=30).await;
     patiently("they are handled", || async { count(&group.seen) == 30 }).await;
     sentinels.wait_for_replica();
+    let reading = reader(&store, &stop);
     sentinels.server_mut(0).kill();
     ids.extend(append(&store, "b", 1..=30).await);
     promoted(&sentinels).await;
@@ -111,6 +125,7 @@ async fn a_failover_by_sentinels_is_followed_and_ids_groups_and_tails_go_on() {
     stop.cancel();
     tailing.await.unwrap();
     assert_eq!(*followed.lock().unwrap(), ids);
+    assert!(reading.await.unwrap() > 1, "reads went on");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -53,6 +53,11 @@ async fn a_program_that_states_another_layout_or_window_is_refused_with_both_nam
     assert!(message.contains("plain") && message.contains("tagged"), "{message}");
 }
 
+/// Ids that the store keeps together: who forgets the newer one forgets all.
+fn of_one_bucket(number: u128) -> Uuid {
+    Uuid::from_u128(number << 12)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_of_the_window_forgets_no_event_id_before_its_time() {
     let clock = Clock::new();
@@ -60,7 +65,7 @@ async fn a_change_of_the_window_forgets_no_event_id_before_its_time() {
     let running = EventStore::connect(Config::new(redis.url()).dedup_window(HOUR)).await.unwrap();
     let later = EventStore::connect(Config::new(redis.url())).await.unwrap();
     let append = async |number: u128| {
-        let event = owned(OLD, "updated", "a", "ada").event_id(Uuid::from_u128(number));
+        let event = owned(OLD, "updated", "a", "ada").event_id(of_one_bucket(number));
         running.append(vec![event]).await.unwrap()[0].id
     };
     // Who repeats an append that was made `minutes` after the beginning is told what it was told then.

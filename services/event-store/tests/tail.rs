@@ -47,10 +47,15 @@ async fn a_tail_whose_next_events_were_trimmed_says_so_and_one_that_has_read_the
     assert_eq!(whole.next().await.unwrap().len(), 10);
     s.store.append(vec![put("updated", "a0", 1)]).await.unwrap();
     assert_eq!(whole.next().await.unwrap().len(), 1);
+    let mut midway = s.store.tail(streams.clone(), ids[3]);
     let first = ids[7];
     let trim = s.store.retention(streams.clone()).before(first).unread(Unread::Trim);
     trim.preview().await.unwrap().execute().await.unwrap();
 
+    assert!(
+        matches!(midway.next().await.unwrap_err().kind(), ReadErrorKind::Trimmed { .. }),
+        "made before it"
+    );
     for stored in [Id::ZERO, ids[3]] {
         let mut behind = s.store.tail(streams.clone(), stored);
         for _ in 0..2 {

@@ -279,16 +279,25 @@ async fn one_event_whose_outputs_are_refused_changes_nothing_for_those_finished_
     assert_eq!(pending(&s).await, 0);
 }
 
-/// As a handler does that expects the version of its event, when something else has happened to the entity since.
+/// As a handler does that expects the version of its event, when something else has happened to the entity since; and
+/// one that expects an entity that never was.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_conflict_that_lasts_is_counted_as_failed_attempts_and_parked_with_its_reason() {
+async fn a_conflict_that_lasts_is_counted_as_failed_attempts_logged_and_parked_with_its_reason() {
+    for expected in [None, Some(event_store::Expected::Exists)] {
+        conflicts_for_ever(expected).await;
+    }
+}
+
+async fn conflicts_for_ever(expected: Option<event_store::Expected>) {
     let s = server().await;
     s.store.append(vec![put("created", "a", 0)]).await.unwrap();
     s.store.append(vec![put("renamed", "a", 0)]).await.unwrap();
     s.store.append(vec![put("created", "b", 0)]).await.unwrap();
-    let answer = |event: Event| {
-        let credited =
-            put("credited", &event.entity_id, 100).expect(event_store::Expected::Exactly(event.version));
+    let answer = move |event: Event| {
+        let credited = match expected {
+            Some(expected) if event.entity_id == "a" => put("credited", "never", 100).expect(expected),
+            _ => put("credited", &event.entity_id, 100).expect(event_store::Expected::Exactly(event.version)),
+        };
         std::future::ready(Outcome::Done(vec![credited]))
     };
     let one = subscription("one").park_after(4);
@@ -296,7 +305,8 @@ async fn a_conflict_that_lasts_is_counted_as_failed_attempts_and_parked_with_its
     let observed = consumer.observe();
     let cancel = CancellationToken::new();
     let handler = Recorder { seen: Seen::default(), answer };
-    let running = tokio::spawn(consumer.run(handler, cancel.clone()));
+    let log = Lines::default();
+    let running = tokio::spawn(consumer.run(handler, cancel.clone()).with_subscriber(log.clone()));
     eventually("a is parked and b is handled", || async {
         (observed.parked(), observed.handled()) == (1, 1)
     })
@@ -304,26 +314,38 @@ async fn a_conflict_that_lasts_is_counted_as_failed_attempts_and_parked_with_its
     assert_eq!((observed.conflicted(), observed.retried()), (4, 0));
     let letters = s.store.dead_letters("group", "account").list(Id::ZERO, 10).await.unwrap();
     assert_eq!((letters.len(), letters[0].attempts), (1, 4));
-    assert!(letters[0].reason.contains("version"), "{}", letters[0].reason);
+    let reason = &letters[0].reason;
+    assert!(reason.contains(if expected.is_none() { "version" } else { "never" }), "{reason}");
     cancel.cancel();
     running.await.unwrap().unwrap();
+    let again = log.with_message("to be tried again");
+    assert_eq!(again.len(), 1, "the third of four attempts, the fourth is parked: {again:?}");
+    let parked = log.with_message("parked");
+    assert!(
+        parked.len() == 1 && parked[0].contains(reason) && parked[0].contains("entity=\"a\""),
+        "{parked:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_output_with_the_id_of_another_event_parks_its_event_and_one_that_is_there_already_is_accepted() {
+    for entity_of in [|_: &str| "n".to_owned(), |name: &str| format!("n-{name}")] {
+        outputs_of_one_id(entity_of).await;
+    }
+}
+
+async fn outputs_of_one_id(entity_of: fn(&str) -> String) {
     let s = server().await;
     let id = event_store::Uuid::new_v4();
     // What another attempt, or another program, has appended before: the same event with the same id.
-    let note = |text: &str| NewEvent::put(NOTE, "created", "n", &json!({ "text": text })).event_id(id);
-    s.store.append(vec![note("of first")]).await.unwrap();
+    let note = move |name: &str| {
+        NewEvent::put(NOTE, "created", entity_of(name), &json!({ "text": name })).event_id(id)
+    };
+    s.store.append(vec![note("first")]).await.unwrap();
     for name in ["first", "second", "third"] {
         s.store.append(vec![put("created", name, 1)]).await.unwrap();
     }
-    let answer = move |event: Event| {
-        let text = format!("of {}", event.entity_id);
-        let note = NewEvent::put(NOTE, "created", "n", &json!({ "text": text })).event_id(id);
-        std::future::ready(Outcome::Done(vec![note]))
-    };
+    let answer = move |event: Event| std::future::ready(Outcome::Done(vec![note(&event.entity_id)]));
     let consumer = run(&s.store, subscription("one"), Recorder { seen: Seen::default(), answer });
     let dead = s.store.dead_letters("group", "account");
     eventually("two are parked", || async { dead.count().await.unwrap() == 2 }).await;
@@ -332,5 +354,5 @@ async fn an_output_with_the_id_of_another_event_parks_its_event_and_one_that_is_
     let letters = dead.list(Id::ZERO, 10).await.unwrap();
     let reasons: Vec<&str> = letters.iter().map(|letter| letter.reason.as_str()).collect();
     assert!(reasons.iter().all(|reason| reason.contains("id")), "{reasons:?}");
-    assert_eq!(s.store.entity(NOTE, "n").await.unwrap().unwrap().version, 1);
+    assert_eq!(s.store.entity(NOTE, &entity_of("first")).await.unwrap().unwrap().version, 1);
 }

@@ -27,12 +27,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
+use support::log::Lines;
 use support::{
     ACCOUNT, Child, NOTE, Recorder, Seen, Server, count, durable, eventually, fresh_name, member, patiently,
     plain, put, recorder, server, versions,
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tracing::instrument::WithSubscriber;
 
 /// A consumer under a name that no other one has.
 fn subscription(purpose: &str) -> Subscription {

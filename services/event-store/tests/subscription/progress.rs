@@ -158,7 +158,7 @@ async fn entries_of_a_consumer_whose_handlers_all_hang_are_taken_over() {
 fn observed_standstill(
     s: &Server,
     answer: &Arc<std::sync::Mutex<Option<Outcome>>>,
-) -> (event_store::Observation, Running) {
+) -> (event_store::Observation, Lines, Running) {
     let answer = answer.clone();
     let handler = move |_| {
         let answer = answer.clone();
@@ -174,8 +174,9 @@ fn observed_standstill(
     let consumer = s.store.subscribe(on_accounts(Subscription::new("group", "one")));
     let (observed, cancel) = (consumer.observe(), CancellationToken::new());
     let recorder = Recorder { seen: Seen::default(), answer: handler };
-    let task = tokio::spawn(consumer.run(recorder, cancel.clone()));
-    (observed, Running { task, cancel })
+    let log = Lines::default();
+    let task = tokio::spawn(consumer.run(recorder, cancel.clone()).with_subscriber(log.clone()));
+    (observed, log, Running { task, cancel })
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -183,13 +184,16 @@ async fn a_group_that_finishes_nothing_says_which_event_waits_for_whom_and_why()
     let s = server().await;
     let begin = s.store.append(vec![put("created", "a", 1)]).await.unwrap();
     let answer = Arc::default();
-    let (observed, consumer) = observed_standstill(&s, &answer);
+    let (observed, log, consumer) = observed_standstill(&s, &answer);
     let stands_still = || async { observed.standstill().is_some() };
     eventually("the slow handler is noticed", stands_still).await;
     let standstill = observed.standstill().unwrap();
     assert_eq!((standstill.id, standstill.consumer.as_str(), standstill.retry), (begin[0].id, "one", None));
     assert!(standstill.lasts >= Duration::from_millis(800), "twice the claim time: {:?}", standstill.lasts);
     assert!(observed.ready(), "it is no reason to take the consumer out of service");
+    let said = log.with_message("the group stands still");
+    let names = |text: &str| said.iter().all(|line| line.contains(text));
+    assert!(said.len() == 1 && names(&begin[0].id.to_string()) && names("one"), "{said:?}");
 
     *answer.lock().unwrap() = Some(Outcome::Retry("the mail server is away".to_owned()));
     let cause = || async {

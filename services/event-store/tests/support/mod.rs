@@ -7,6 +7,8 @@
     reason = "each test program uses a part of it"
 )]
 
+pub mod log;
+
 use event_store::testing::{Redis, Server as Running, Setup, patient_connection};
 use event_store::{Config, Event, EventStore, Handler, Kind, Layout, NewEvent, Outcome, Subscription};
 use redis::aio::ConnectionLike;

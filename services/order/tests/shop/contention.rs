@@ -1,6 +1,6 @@
 //! Many at once: what is true for one caller is true for sixteen, at several replicas.
 
-use crate::harness::{Shop, until};
+use crate::harness::{DECIDED_MS, Shop, until};
 use chassis::kinds::{ORDER, RESERVATION};
 use domain::{Order, Reservation, Status};
 use futures_util::future::{join, join_all};
@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const CLIENTS: usize = 16;
+/// To a change: done, still undecided, refused; or, on a busy machine, that it cannot be read now, and nothing was done.
+const AN_ANSWER: [u16; 4] = [200, 202, 409, 503];
 
 fn count(products: &[String]) -> BTreeMap<&str, u64> {
     let mut count = BTreeMap::new();
@@ -79,7 +81,7 @@ async fn changes_and_deletions_at_once_leave_stock_and_orders_in_agreement() {
     let mut shop = Shop::open().await;
     let (inventory, _) = shop.start_inventory().await;
     shop.keep(inventory);
-    let (order, url) = shop.start_order(20_000).await;
+    let (order, url) = shop.start_order(DECIDED_MS).await;
     shop.send_orders_to(order, url);
     let (ann, tea, cup) =
         (shop.customer("ann").await, shop.product("tea", 1.0).await, shop.product("cup", 2.0).await);
@@ -92,10 +94,10 @@ async fn changes_and_deletions_at_once_leave_stock_and_orders_in_agreement() {
             let product = if (number + round).is_multiple_of(2) { &tea } else { &cup };
             let body = json!({ "product_ids": vec![product; 1 + round], "customer_id": ann });
             let (status, answer) = shop.put(&format!("/order/{shared}"), body.clone()).await;
-            assert!([200, 202, 409].contains(&status), "{status} {answer}");
+            assert!(AN_ANSWER.contains(&status), "{status} {answer}");
             if let Some(own) = ids[0].as_str() {
                 let (status, answer) = shop.put(&format!("/order/{own}"), body).await;
-                assert!([200, 202, 409].contains(&status), "{status} {answer}");
+                assert!(AN_ANSWER.contains(&status), "{status} {answer}");
             }
         }
         if let (true, Some(own)) = (number.is_multiple_of(2), ids[0].as_str()) {
@@ -123,7 +125,7 @@ async fn changes_and_deletions_at_once_leave_stock_and_orders_in_agreement() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn an_inventory_killed_in_the_middle_loses_no_order_and_takes_no_piece_twice() {
-    let shop = Shop::without_inventory(20_000).await;
+    let shop = Shop::without_inventory(DECIDED_MS).await;
     let (inventory, url) = shop.start_inventory().await;
     let tea = shop.product("tea", 1.0).await;
     let stock = json!({ "product_id": tea, "amount": 40 });
