@@ -139,7 +139,8 @@ impl EventStore {
         let building = |agreed: &Agreed| {
             agreed.registered(kind.name).is_some_and(|r| r.building.iter().any(|name| name == field))
         };
-        if !agreed.kind(kind).indexes.contains(&field) {
+        let kept = |agreed: &Agreed| agreed.kind(kind).indexes.contains(&field);
+        if !kept(&agreed) && !kept(&self.read_agreed(&key).await?.0) {
             return Err(ReadError::invalid(format!("{} has no index on {field}", kind.name())));
         }
         if building(&agreed) && building(&self.read_agreed(&key).await?.0) {
