@@ -65,8 +65,10 @@ async fn a_trim_keeps_what_comes_after_a_registered_position() {
     let by = &seen.streams[0].holders[0].by;
     assert!(matches!(by, HeldBy::Position { name, idle_ms } if name == NAME && *idle_ms < 60_000), "{by:?}");
     assert_eq!(seen.execute().await.unwrap().removed, 4);
-    let other = s.store.retention([ACCOUNT.stream("deleted")]).preview().await.unwrap();
-    assert_eq!(other.streams[0].holders[0].by, HeldBy::Unread);
+    let other = || s.store.retention([ACCOUNT.stream("deleted")]);
+    assert_eq!(other().preview().await.unwrap().streams[0].holders[0].by, HeldBy::Unread);
+    let seen = other().unread(Unread::Trim).preview().await.unwrap();
+    assert_eq!(seen.execute().await.unwrap().removed, 1);
 
     let mut tail = s.store.tail(streams(), ids[3]);
     let read: Vec<Id> = tail.next().await.unwrap().iter().map(|event| event.id).collect();
@@ -109,9 +111,15 @@ async fn a_registration_where_entries_are_gone_is_refused_on_all_its_streams() {
     position.register(ids[6]).await.unwrap();
     assert_eq!(refused(position.commit(Id::MAX)).await, lost_end);
     assert_eq!(at(&s).await, Some(ids[6]), "the last one that was trimmed");
+    // The log's end is that of all streams, not only of those that the position names.
+    s.store.position("elsewhere", [ACCOUNT.stream("updated")]).register(ids[9]).await.unwrap();
     // After a trim by a version that does not write the last id, everything before the mark may be gone.
     let _: i64 = s.command(&["HDEL", "eventstore:trimmed", "account_created last"]).await;
     assert_eq!(refused(s.store.position("other", streams()).register(ids[6])).await, trimmed);
+    // Where the clock was lost, or a program of another kind has written, the streams know how far the log has come.
+    let _: i64 = s.command(&["DEL", "eventstore:clock"]).await;
+    position.commit(ids[9]).await.unwrap();
+    assert_eq!(at(&s).await, Some(ids[9]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -154,6 +162,12 @@ async fn a_position_that_is_removed_or_lost_is_never_registered_by_a_commit() {
     position.commit(ids[2]).await.unwrap();
     let moved = PositionErrorKind::Moved { stream: created() };
     assert_eq!(refused(s.store.remove_position(&seen)).await, moved, "a program uses it");
+
+    s.store.position(NAME, [ACCOUNT.stream("updated")]).commit(ids[3]).await.unwrap();
+    seen.streams[0].position = ids[2];
+    let moved = PositionErrorKind::Moved { stream: ACCOUNT.stream("updated") };
+    assert_eq!(refused(s.store.remove_position(&seen)).await, moved);
+    assert_eq!(at(&s).await, Some(ids[2]), "removed from all its streams or from none");
 
     seen = s.store.positions().await.unwrap().remove(0);
     seen.streams.retain(|p| p.stream == created());

@@ -91,6 +91,12 @@ async fn an_imported_store_is_the_same_and_importing_twice_is_importing_once() {
     let t = server().await;
     let imported = t.store.import(file.path(), &KINDS).run().await.unwrap();
     assert_eq!((imported.new, imported.known), (22, 0));
+    let kinds = t.store.settings(&streams()).await.unwrap().kinds;
+    assert_eq!(
+        (kinds["account"].kind, kinds["note"].kind),
+        (ACCOUNT, NOTE),
+        "settled before any program comes"
+    );
     assert_eq!(all(&t.store).await, all(&s.store).await);
     verified(&t.store).await;
     let clock = ["GET", "eventstore:clock"];

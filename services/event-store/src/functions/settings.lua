@@ -46,9 +46,11 @@ end)
 
 -- Changes the window. A longer one holds at once. A shorter one holds from the generation after the next one on: until
 -- then the ids of before have their time.
--- keys: settings, clock. args: window (ms). Answers since when (ms) it holds; or 'pending' and when an earlier change will.
+-- keys: settings, clock. args: window (ms), and what it must be now for the change to be made ('' for not settled yet).
+-- Answers since when (ms) it holds; 'pending' and when an earlier change will; or 'changed'.
 register('@LIB@_set_window', function(keys, args)
   local found, now = run('HMGET', keys[1], 'dedup_window_ms', 'dedup_rules'), time_of_log(keys[2])
+  if args[2] and args[2] ~= (found[1] or '') then return { 'changed' } end
   if not found[1] then
     -- A family that was never appended to.
     run('HSET', keys[1], 'dedup_window_ms', args[1])

@@ -8,7 +8,7 @@ use crate::error::{AppendError, AppendErrorKind, ReadError, ReadErrorKind};
 use crate::{EventStore, Kind};
 use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
 /// The settings of the kinds that share a settings' hash: all of a store, or in the tagged layout those of a family.
@@ -50,9 +50,20 @@ pub(crate) struct Known {
     read: RwLock<HashMap<String, Arc<Agreed>>>,
     /// Kinds, as the program declares them, that were once settled so. What becomes of them later is taken over.
     accepted: RwLock<HashSet<Kind>>,
+    /// The kinds whose indexes are being built: the key of the settings, and the kind's name.
+    building: Mutex<HashSet<(String, &'static str)>>,
 }
 
 impl Known {
+    /// Answers whether nobody was at it.
+    pub(super) fn begins_to_build(&self, key: &str, kind: Kind) -> bool {
+        self.building.lock().unwrap_or_else(PoisonError::into_inner).insert((key.to_owned(), kind.name))
+    }
+
+    pub(super) fn builds_no_longer(&self, key: &str, kind: Kind) {
+        self.building.lock().unwrap_or_else(PoisonError::into_inner).remove(&(key.to_owned(), kind.name));
+    }
+
     fn read(&self, key: &str) -> Option<Arc<Agreed>> {
         self.read.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
     }
@@ -144,6 +155,8 @@ impl EventStore {
             return Err(ReadError::invalid(format!("{} has no index on {field}", kind.name())));
         }
         if building(&agreed) && building(&self.read_agreed(&key).await?.0) {
+            // The next question looks whether it is still being built, and sees to it.
+            self.forget_settings();
             let message = format!("the index of {} on {field} is being built: ask again", kind.name());
             return Err(ReadError::unavailable(message));
         }
@@ -195,11 +208,12 @@ impl EventStore {
         Ok((Agreed { revision, kinds }, texts))
     }
 
-    /// A family that is used for the first time gets the store's window, and again if that was changed in this moment.
+    /// A family that is used for the first time gets the store's window, and again if that was changed in this moment. One
+    /// whose own window a person has changed in this moment keeps it.
     async fn take_window_over(&self, family: &str) -> Result<(), AppendError> {
         let layout = self.layout();
         let keys = [layout.settings(family), layout.clock(family)];
-        let mut taken = None;
+        let mut taken: Option<String> = None;
         loop {
             let window: Option<String> = redis::cmd("HGET")
                 .arg(layout.store_settings())
@@ -208,7 +222,8 @@ impl EventStore {
                 .await
                 .map_err(|e| refused(&e.into()))?;
             let Some(window) = window.filter(|window| taken.as_ref() != Some(window)) else { return Ok(()) };
-            self.call_until_answered("set_window", &keys[..], std::slice::from_ref(&window)).await?;
+            let args = [window.clone(), taken.unwrap_or_default()];
+            self.call_until_answered("set_window", &keys[..], &args[..]).await?;
             taken = Some(window);
         }
     }

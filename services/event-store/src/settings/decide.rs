@@ -154,6 +154,9 @@ mod tests {
         };
         assert_eq!(empty, registered(ORDER.indexes(&["customer", "status"])));
         assert_eq!(filled.building, ["status"]);
+        let unfinished = Registered { building: vec!["customer".into()], ..registered(ORDER) };
+        let Decision::Write { filled, .. } = decide(Some(&unfinished), newer) else { panic!("it is added") };
+        assert_eq!(filled.building, ["customer", "status"]);
     }
 
     #[test]

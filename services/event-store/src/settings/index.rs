@@ -5,8 +5,6 @@
 use super::decide::Registered;
 use crate::error::ReadError;
 use crate::{EventStore, Kind};
-use std::collections::HashSet;
-use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Entities put into an index with one call.
@@ -14,22 +12,31 @@ const PAGE: usize = 200;
 /// After a page failed.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What this process is building: the settings' key and the kind.
-static BUILDING: LazyLock<Mutex<HashSet<(String, &'static str)>>> = LazyLock::new(Mutex::default);
+/// A kind whose indexes the store is building, while this lives: also a runtime that ends before the build does ends it.
+struct Building {
+    store: EventStore,
+    key: String,
+    kind: Kind,
+}
 
-/// Builds what is to be built of a kind, beside everything else, unless this process is at it already.
+impl Drop for Building {
+    fn drop(&mut self) {
+        self.store.known().builds_no_longer(&self.key, self.kind);
+    }
+}
+
+/// Builds what is to be built of a kind, beside everything else, unless the store is at it already.
 pub(super) fn build(store: &EventStore, key: &str, registered: &Registered) {
-    let (store, key, kind) = (store.clone(), key.to_owned(), registered.kind);
-    let mark = (key.clone(), kind.name);
-    if !BUILDING.lock().unwrap_or_else(PoisonError::into_inner).insert(mark.clone()) {
+    let kind = registered.kind;
+    if !store.known().begins_to_build(key, kind) {
         return;
     }
+    let building = Building { store: store.clone(), key: key.to_owned(), kind };
     tokio::spawn(async move {
-        while let Err(error) = store.build_indexes(&key, kind).await {
+        while let Err(error) = building.store.build_indexes(&building.key, kind).await {
             tracing::warn!(kind = kind.name, %error, "an index of the kind is not built yet, trying again");
             tokio::time::sleep(PAUSE).await;
         }
-        BUILDING.lock().unwrap_or_else(PoisonError::into_inner).remove(&mark);
     });
 }
 
