@@ -10,7 +10,6 @@ use event_store::{
     AppendErrorKind, Config, Durability, EventStore, Id, Observation, Projection, ReadErrorKind,
     Subscription, Uuid,
 };
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use support::log::Lines;
 use support::{ACCOUNT, Seen, Server, ask, count, eventually, patiently, put, recorder, server, versions};

@@ -5,7 +5,7 @@
 
 mod support;
 
-use event_store::{CancellationToken, NewEvent, Outcome, Subscription};
+use event_store::{CancellationToken, Kind, NewEvent, Outcome, Subscription};
 use serde_json::json;
 use std::path::PathBuf;
 use std::process::Command;
@@ -42,6 +42,7 @@ async fn the_readmes_first_screen_runs_and_credits_a_new_account_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_readmes_first_screen_credits_an_account_to_which_something_else_has_happened_meanwhile() {
+    const ACCOUNT: Kind = Kind::new("account");
     let s = plain().await;
     for (action, cents) in [("opened", 0), ("credited", 500)] {
         let eve = NewEvent::put(ACCOUNT, action, "eve", &json!({ "id": "eve", "cents": cents }));
@@ -52,7 +53,7 @@ async fn the_readmes_first_screen_credits_an_account_to_which_something_else_has
         run("quickstart", &s.redis.single().url(), &[]).await;
     }
     let eve = s.store.entity(ACCOUNT, "eve").await.unwrap().unwrap();
-    assert_eq!((eve.version, &eve.state()["cents"]), (3, &json!(600)));
+    assert_eq!((eve.version, &eve.body["cents"]), (3, &json!(600)));
 }
 
 #[test]

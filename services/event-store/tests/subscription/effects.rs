@@ -315,7 +315,7 @@ async fn conflicts_for_ever(expected: Option<event_store::Expected>) {
     let letters = s.store.dead_letters("group", "account").list(Id::ZERO, 10).await.unwrap();
     assert_eq!((letters.len(), letters[0].attempts), (1, 4));
     let reason = &letters[0].reason;
-    assert!(reason.contains(if expected.is_none() { "version" } else { "never" }), "{reason}");
+    assert!(reason.contains(if expected.is_none() { "version" } else { "does not exist" }), "{reason}");
     cancel.cancel();
     running.await.unwrap().unwrap();
     let again = log.with_message("to be tried again");
