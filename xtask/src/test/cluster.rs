@@ -77,6 +77,7 @@ pub(super) fn tests(context: &Tests, only: Option<&str>) -> Result<Vec<Test>> {
     let mut tests = Vec::new();
     let is_local = is_local()?;
     if given().is_none() {
+        remove_leftovers()?;
         tests.push(up()?);
     }
     let suite = suite(context.full, is_local, only)?;
@@ -100,6 +101,12 @@ fn alone() -> Result<File> {
         file.lock()?;
     }
     Ok(file)
+}
+
+/// Removes what a run left that was killed: its shops would take the room of this one's.
+fn remove_leftovers() -> Result<()> {
+    let ours = ["delete", "namespace", "--selector", "ordershop.dev/e2e=true", "--ignore-not-found"];
+    cluster::running(cluster::DEFAULT_NAME)?.kubectl()?.args(ours).run()
 }
 
 fn given() -> Option<OsString> {

@@ -310,10 +310,12 @@ impl Inbox {
         }
     }
 
-    /// The server says that this entry is not this consumer's. One in hand stays until it is settled.
+    /// The server says that this entry is not this consumer's. One in hand stays until it is settled, and is asked about
+    /// before it is handled again.
     pub(super) fn lost(&mut self, place: Place) {
-        if self.slots.get(&place).is_some_and(|slot| !slot.in_hand) {
-            self.remove(place);
+        match self.slots.get_mut(&place) {
+            Some(slot) if slot.in_hand => slot.trusted_until = None,
+            _ => self.remove(place),
         }
     }
 

@@ -324,6 +324,20 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_in_hand_that_another_consumer_took_over_is_asked_about_before_it_is_handled_again() {
+        let (mut inbox, now) = (Inbox::new(1, 10, usize::MAX), Instant::now());
+        let (place, until) = ((Id::new(1, 0), 0), now + Duration::from_secs(1));
+        trusted(&mut inbox, 1, "a", until);
+        inbox.take(place);
+        inbox.lost(place);
+        // A later heartbeat is for what is in hand, too.
+        inbox.trust(0, &[place.0], until + Duration::from_secs(1));
+        inbox.failed(place, now, "tried again");
+        let plan = plan(&mut inbox, now);
+        assert_eq!((plan.go.len(), plan.ask.len()), (0, 1));
+    }
+
+    #[test]
     fn entries_that_wait_for_another_consumer_leave_the_questions_to_others() {
         let now = Instant::now();
         for ordered in [false, true] {
