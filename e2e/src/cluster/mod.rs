@@ -42,8 +42,8 @@ use std::time::Duration;
 
 /// From apply to Ready, on a slow and busy machine.
 pub const READY_WITHIN: Duration = Duration::from_mins(4);
-/// For what takes a second when all is well.
-pub const SOON: Duration = Duration::from_mins(1);
+/// For what takes a second when all is well, and on a busy machine as long as pods take to start.
+pub const SOON: Duration = Duration::from_mins(2);
 
 /// Runs a test on a Ready shop in a new namespace whose name begins with `purpose`.
 pub async fn with_shop(purpose: &str, test: impl AsyncFnOnce(&Shop) -> Result<()>) -> Result<()> {
